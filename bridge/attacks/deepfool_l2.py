@@ -1,0 +1,84 @@
+"""DeepFool in L2: step after step to the nearest linearised decision boundary."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bridge.attacks._descent import check
+from bridge.attacks._foolbox import run_foolbox
+from bridge.gradients import target_logits
+from bridge.model import ModelAdapter
+from bridge.norms import l2_norm, per_image, project_l2
+from bridge.registry import attack
+
+# As in the authors' published code: every step goes this much further, so that it cannot stall on the boundary.
+FURTHER = 1e-4
+# Keeps the distance finite where a class has the same gradient as the predicted one.
+TINY_NORM = 1e-8
+
+
+@attack("deepfool_l2", paper="arXiv:1511.04599", norm="l2")
+def deepfool_l2(
+    model: ModelAdapter,
+    x: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float | None = None,
+    steps: int = 50,
+    overshoot: float = 0.02,
+    candidates: int | None = 10,
+) -> Tensor:
+    """clip(x + (1 + overshoot) * sum_i r_i), r_i the step to the nearest linearised boundary (Moosavi-Dezfooli 2016).
+
+    r = |f_l| / norm2(w_l)^2 w_l with f_k = logit_k - logit_0, w_k = d f_k / d x and l = argmin |f_k| / norm2(w_k), over the
+    `candidates` classes most likely on the clean image (None: all; 0 is the predicted one). An image leaves as soon as its
+    overshot point is no longer classified as its label; a misclassified one comes back unchanged. With `epsilon` the
+    perturbation is scaled down into that L2 ball; without (the default) it is as small as it was found.
+    """
+    check(epsilon, steps)
+    if overshoot < 0 or (candidates is not None and candidates < 2):
+        raise ValueError(f"overshoot must be 0 or more and candidates at least 2, got {overshoot} and {candidates}")
+    with torch.no_grad():
+        classes = model(x).argsort(1).flip(1)[:, :candidates]
+    adversarial, total = x.clone(), torch.zeros_like(x)
+    active = torch.arange(len(x), device=x.device)
+    for _ in range(steps):
+        images = adversarial[active].detach().requires_grad_()
+        logits = model(images)
+        unfooled = logits.argmax(1) == labels[active]
+        if not bool(unfooled.any()):
+            break
+        gaps, gradients = _boundaries(logits, images, classes[active])
+        norms = l2_norm(gradients.flatten(0, 1)).view_as(gaps)
+        distances = gaps.abs() / (norms + TINY_NORM)
+        nearest = distances.argmin(1, keepdim=True)
+        distance, norm = (t.gather(1, nearest)[:, 0] for t in (distances, norms))
+        gradient = gradients[torch.arange(len(active), device=x.device), nearest[:, 0]]
+        step = per_image((distance + FURTHER) / (norm + TINY_NORM), gradient) * gradient
+        active, step = active[unfooled], step[unfooled]
+        total[active] += step
+        adversarial[active] = (x[active] + (1 + overshoot) * total[active]).clamp(*model.bounds)
+    return adversarial if epsilon is None else project_l2(adversarial, x, epsilon)
+
+
+def _boundaries(logits: Tensor, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """logit_k - logit_0 (n, k) and its gradient at the images (n, k, c, h, w), for every candidate k but the first."""
+    gaps, gradients = [], []
+    for k in range(1, classes.shape[1]):
+        gap = target_logits(logits, classes[:, k]) - target_logits(logits, classes[:, 0])
+        (gradient,) = torch.autograd.grad(gap.sum(), images, retain_graph=True)
+        gaps.append(gap.detach())
+        gradients.append(gradient)
+    return torch.stack(gaps, 1), torch.stack(gradients, 1)
+
+
+@deepfool_l2.twin("foolbox")
+def _(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float | None, steps: int, overshoot: float,
+    candidates: int | None,
+) -> Tensor:  # fmt: skip
+    from foolbox.attacks import L2DeepFoolAttack
+
+    attack = L2DeepFoolAttack(steps=steps, candidates=candidates, overshoot=overshoot, loss="logits")
+    return run_foolbox(attack, model, x, labels, epsilon=epsilon, clipped=True)

@@ -1,0 +1,22 @@
+"""Fast gradient value: one step along the gradient itself, scaled so that its largest pixel moves by epsilon."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bridge.attacks._descent import check, towards
+from bridge.gradients import loss_gradient
+from bridge.model import ModelAdapter
+from bridge.norms import TINY, linf_norm, per_image
+from bridge.registry import attack
+
+
+@attack("fast_gradient_value", paper="arXiv:1605.01775", norm="linf")
+def fast_gradient_value(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float = 8 / 255, targeted: bool = False
+) -> Tensor:
+    """clip(x + epsilon * g / max|g|), g = d CE / d x, the maximum per image (Rozsa et al. 2016)."""
+    check(epsilon)
+    g = loss_gradient(model, x, labels)
+    scaled = g / per_image(linf_norm(g).clamp(min=TINY), g)
+    return (x + towards(targeted) * (epsilon * scaled)).clamp(*model.bounds)

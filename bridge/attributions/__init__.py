@@ -1,0 +1,1 @@
+"""Attributions: one file a method, with our reference of the paper's equation and the libraries' twins."""

@@ -1,0 +1,34 @@
+"""Occlusion and input x gradient in one map: what matters both locally and when it is gone."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bridge.model import ModelAdapter
+from bridge.norms import linf_norm, per_image
+from bridge.registry import attribution, get
+
+
+def _max_normalised(map_: Tensor) -> Tensor:
+    largest = linf_norm(map_)
+    return map_.abs() / per_image(largest.masked_fill(largest == 0, 1), map_)
+
+
+@attribution("occlusion_x_gradient")
+def occlusion_x_gradient(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    *,
+    window: int | tuple[int, int] | None = None,
+    stride: int | tuple[int, int] | None = None,
+    baseline: float | Tensor = 0.0,
+) -> Tensor:
+    """(|occlusion| / max + |input_x_gradient| / max) / 2, maxima per image; in [0, 1], same shape as x.
+
+    Robust to purely local gradients: a pixel counts fully only if the logit also falls when its window is covered.
+    Parameters as in occlusion.
+    """
+    covered = get("occlusion")(model, x, target, window=window, stride=stride, baseline=baseline)
+    local = get("input_x_gradient")(model, x, target)
+    return (_max_normalised(covered) + _max_normalised(local)) / 2

@@ -1,0 +1,1 @@
+"""Numbers about outputs: agreement (two implementations of one method), similarity (two methods), attack audits."""

@@ -1,0 +1,69 @@
+"""Similarity: do two methods point at the same pixels of one image? Four measures on importance maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.stats import rankdata
+from torch import Tensor
+from torch.nn import functional as F
+
+TOP = 0.1  # the share of pixels that top-k IoU compares
+
+
+def importance(attribution: Tensor, size: tuple[int, int]) -> Tensor:
+    """sum_c |attribution|, (n, h, w) at the image's size (bilinear): what a heatmap shows, whatever the sign."""
+    map_ = attribution.abs().sum(1, keepdim=True)
+    if tuple(map_.shape[2:]) != size:
+        map_ = F.interpolate(map_, size, mode="bilinear", align_corners=False)
+    return map_[:, 0]
+
+
+def ranks(map_: Tensor) -> Tensor:
+    """Ranks of each image's pixels, ties averaged, (n, h * w)."""
+    return torch.from_numpy(np.apply_along_axis(rankdata, 1, map_.flatten(1).double().cpu().numpy()))
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """<a, b> / (|a| |b|) of each image, (n,); nan where one is all zero."""
+    a, b = a.flatten(1).double(), b.flatten(1).double()
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+
+
+def spearman(ranks_a: Tensor, ranks_b: Tensor) -> Tensor:
+    """Rank correlation of each image, (n,), from `ranks`; nan where one map is constant."""
+    return cosine(ranks_a - ranks_a.mean(1, keepdim=True), ranks_b - ranks_b.mean(1, keepdim=True))
+
+
+def top_k_iou(a: Tensor, b: Tensor, share: float = TOP) -> Tensor:
+    """Intersection over union of the most important `share` of the pixels, (n,)."""
+    k = max(1, round(share * a[0].numel()))
+    chosen = [torch.zeros_like(m.flatten(1)).scatter_(1, m.flatten(1).topk(k, dim=1).indices, 1).bool() for m in (a, b)]
+    return (chosen[0] & chosen[1]).sum(1) / (chosen[0] | chosen[1]).sum(1)
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004) of the maps scaled to a maximum of 1, (n,).
+
+    Gaussian window of sigma 1.5 cut at 3.5 sigma (11 pixels), K1 = 0.01, K2 = 0.03, mean over the map without its 5-pixel
+    border (all of it where the map is smaller than that).
+    """
+    values = []
+    for first, second in zip(a.double().cpu().numpy(), b.double().cpu().numpy(), strict=True):
+        first, second = (m / m.max() if m.max() > 0 else m for m in (first, second))
+
+        def smooth(m: np.ndarray) -> np.ndarray:
+            return gaussian_filter(m, sigma=1.5, truncate=3.5)
+
+        mean_a, mean_b = smooth(first), smooth(second)
+        variance_a = smooth(first * first) - mean_a**2
+        variance_b = smooth(second * second) - mean_b**2
+        covariance = smooth(first * second) - mean_a * mean_b
+        c1, c2 = 0.01**2, 0.03**2
+        map_ = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
+            (mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2)
+        )
+        inner = map_[5:-5, 5:-5]
+        values.append((inner if inner.size else map_).mean())
+    return torch.tensor(values)

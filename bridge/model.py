@@ -1,0 +1,230 @@
+"""Wrap any image classifier once: pixels in, logits out, one module that every library can take."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bridge.state import frozen
+
+__all__ = ["Facts", "LayerCall", "ModelAdapter", "frozen", "wrap"]
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One submodule as one forward pass saw it: its last output's shape, its place in the order, how often it ran."""
+
+    name: str
+    shape: tuple[int, ...] | None
+    calls: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one forward pass tells about a model: its logits on these images, and its layers in the order they ended."""
+
+    logits: Tensor
+    layers: tuple[LayerCall, ...]
+    relu_calls: int
+
+    @property
+    def spatial_layers(self) -> tuple[LayerCall, ...]:
+        """Layers that ran once and gave (n, c, h, w) with more than one position, in order."""
+        return tuple(
+            layer
+            for layer in self.layers
+            if layer.calls == 1 and layer.shape and len(layer.shape) == 4 and layer.shape[2] * layer.shape[3] > 1
+        )
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in what a classifier returned: a tensor, or something with `.logits` (Hugging Face, torchvision)."""
+    if isinstance(output, Tensor):
+        return output
+    logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    kind = type(output).__name__
+    length = f" of {len(output)}" if isinstance(output, tuple | list) else ""
+    raise TypeError(
+        f"the model returned a {kind}{length}, expected a tensor (n, classes) of logits or an object with .logits: "
+        "wrap a module whose forward returns the logits alone"
+    )
+
+
+class ModelAdapter(nn.Module):
+    """pixels -> logits: normalises inside, then calls the user's own module, which stays `adapter.module`, untouched.
+
+    The same object is what Captum hooks and what `foolbox.PyTorchModel(..., preprocessing=None)` takes, so that nothing
+    is ever normalised twice. Build it with `wrap`.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(
+        self,
+        module: nn.Module,
+        mean: Tensor | None,
+        std: Tensor | None,
+        layer: str | None,
+        bounds: tuple[float, float],
+        class_names: tuple[str, ...] | None,
+        name: str,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.layer = layer
+        self.bounds = bounds
+        self.class_names = class_names
+        self.name = name
+        self.training = module.training
+        self._facts: dict[Any, Facts] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) pixels within `bounds` -> (n, classes) logits."""
+        if self.mean is None or self.std is None:
+            # A model whose first operation works in place must not write into the caller's images.
+            return logits_of(self.module(x.clone()))
+        return logits_of(self.module((x - self.mean.to(x)) / self.std.to(x)))
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The dtype of the weights, or None for a model without any."""
+        return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), None)
+
+    @property
+    def device(self) -> torch.device | None:
+        """The device of the weights, or None for a model without any."""
+        return next((p.device for p in self.module.parameters()), None)
+
+    def astype(self, dtype: torch.dtype) -> ModelAdapter:
+        """The same model in another dtype, on a copy: agreement is judged in float64."""
+        module = copy.deepcopy(self.module).to(dtype)
+        mean, std = (None if t is None else t.to(dtype) for t in (self.mean, self.std))
+        return ModelAdapter(module, mean, std, self.layer, self.bounds, self.class_names, self.name)
+
+    def facts(self, x: Tensor) -> Facts:
+        """One forward pass of at most four images with a hook on every submodule; kept per image shape."""
+        key = (tuple(x.shape[1:]), x.dtype, x.device, tuple(id(m) for m in self.module.modules()))
+        if key not in self._facts:
+            self._facts.clear()
+            self._facts[key] = self._observe(x[:4])
+        return self._facts[key]
+
+    def _observe(self, x: Tensor) -> Facts:
+        seen: dict[str, LayerCall] = {}
+        relu_calls = 0
+
+        def observe(name: str, module: nn.Module, output: Any) -> None:
+            nonlocal relu_calls
+            relu_calls += isinstance(module, nn.ReLU)
+            calls = seen.pop(name).calls if name in seen else 0
+            seen[name] = LayerCall(name, tuple(output.shape) if isinstance(output, Tensor) else None, calls + 1)
+
+        with torch.no_grad(), frozen(self):
+            for name, module in self.module.named_modules():
+                if name:
+                    module.register_forward_hook(lambda m, _, output, name=name: observe(name, m, output))
+            logits = self(x.detach().clone())
+        return Facts(logits.detach(), tuple(seen.values()), relu_calls)
+
+    def cam_layer(self, x: Tensor) -> nn.Module:
+        """The layer that Grad-CAM explains: the one named in `wrap`, else the last with a spatial output.
+
+        Raises ValueError where it gives no (n, c, h, w) output or runs several times in a forward pass (only the
+        last call would be seen).
+        """
+        return self.module.get_submodule(self.cam_layer_name(x))
+
+    def cam_layer_name(self, x: Tensor) -> str:
+        """The dotted name of `cam_layer`."""
+        facts = self.facts(x)
+        if self.layer is None:
+            if not facts.spatial_layers:
+                raise ValueError(
+                    "no layer of this model gives a spatial output (n, c, h, w): Grad-CAM needs one; pass wrap(..., layer=NAME)"
+                )
+            return facts.spatial_layers[-1].name
+        call = next((layer for layer in facts.layers if layer.name == self.layer), None)
+        if call is None:
+            raise ValueError(f"layer {self.layer!r} did not run in the model's forward pass")
+        if call.shape is None or len(call.shape) != 4:
+            raise ValueError(
+                f"layer {self.layer!r} gives {'no tensor' if call.shape is None else f'shape {call.shape}'}, Grad-CAM needs "
+                "(n, c, h, w): choose a convolutional layer, for example " + _suggest(facts)
+            )
+        if call.calls > 1:
+            raise ValueError(
+                f"layer {self.layer!r} runs {call.calls} times in one forward pass and Grad-CAM would see the last call "
+                "only: choose a layer that runs once, for example " + _suggest(facts)
+            )
+        return self.layer
+
+
+def _suggest(facts: Facts) -> str:
+    return ", ".join(repr(layer.name) for layer in facts.spatial_layers[-3:]) or "none of this model's"
+
+
+def _per_channel(values: float | Sequence[float] | Tensor | None, name: str) -> Tensor | None:
+    if values is None:
+        return None
+    tensor = torch.as_tensor(values, dtype=torch.float64).detach().clone().flatten()
+    if not tensor.numel() or not bool(tensor.isfinite().all()):
+        raise ValueError(f"{name} must be finite numbers, one a channel, got {values}")
+    return tensor.view(1, -1, 1, 1)
+
+
+def wrap(
+    module: nn.Module,
+    *,
+    mean: float | Sequence[float] | Tensor | None = None,
+    std: float | Sequence[float] | Tensor | None = None,
+    layer: str | nn.Module | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    class_names: Sequence[str] | None = None,
+    name: str | None = None,
+) -> ModelAdapter:
+    """A classifier of pixels within `bounds`: normalises as (x - mean) / std inside, then calls `module`.
+
+    `mean` and `std` have one value a channel, in pixel units. `layer` (dotted name or module) is what Grad-CAM
+    explains; without it the last layer with a spatial output is found. The module is not changed, copied or moved.
+    Raises TypeError for something that is not a torch module or is wrapped already, ValueError for bounds, mean, std
+    or layer that make no sense.
+    """
+    if isinstance(module, ModelAdapter):
+        raise TypeError("this model is wrapped already: wrapping it again would normalise twice; wrap model.module")
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"expected a torch.nn.Module, got {type(module).__name__}")
+    low, high = (float(bound) for bound in bounds)
+    if not low < high:
+        raise ValueError(f"bounds must be (lowest, highest) pixel value, got {bounds}")
+    mean_, std_ = _per_channel(mean, "mean"), _per_channel(std, "std")
+    if mean_ is not None or std_ is not None:
+        mean_ = torch.zeros(1, 1, 1, 1) if mean_ is None else mean_
+        std_ = torch.ones(1, 1, 1, 1) if std_ is None else std_
+        if bool((std_ <= 0).any()):
+            raise ValueError(f"std must be positive, got {std}")
+        parameter = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+        mean_, std_ = mean_.to(parameter), std_.to(parameter)
+    layer_name = layer if isinstance(layer, str) else None
+    if isinstance(layer, nn.Module):
+        names = [n for n, m in module.named_modules() if m is layer]
+        if not names or not names[0]:
+            raise ValueError(f"layer {type(layer).__name__} is not a submodule of the model")
+        layer_name = names[0]
+    elif layer is not None:
+        known = [n for n, _ in module.named_modules() if n]
+        if layer not in known:
+            raise ValueError(f"the model has no layer {layer!r}; its layers are {', '.join(known[-12:])}")
+    return ModelAdapter(
+        module, mean_, std_, layer_name, (low, high), None if class_names is None else tuple(map(str, class_names)),
+        name or type(module).__name__,
+    )  # fmt: skip

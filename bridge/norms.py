@@ -1,0 +1,52 @@
+"""Norms, balls and bounds, image by image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TINY = 1e-12  # the floor under a norm that is divided by, so that a zero gradient stays zero
+
+
+def per_image(values: Tensor, like: Tensor) -> Tensor:
+    """(n,) -> (n, 1, 1, 1): one number an image, to multiply images with."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def l2_norm(v: Tensor) -> Tensor:
+    """sqrt(sum v^2) of each image, (n,)."""
+    return v.flatten(1).square().sum(1).sqrt()
+
+
+def linf_norm(v: Tensor) -> Tensor:
+    """max |v| of each image, (n,)."""
+    return v.flatten(1).abs().amax(1)
+
+
+def unit_l2(v: Tensor) -> Tensor:
+    """v / max(norm2(v), 1e-12) for each image."""
+    return v * per_image(1 / l2_norm(v).clamp(min=TINY), v)
+
+
+def project_linf(x: Tensor, center: Tensor, epsilon: float) -> Tensor:
+    """The point nearest to x with |x - center| <= epsilon everywhere."""
+    return center + (x - center).clamp(-epsilon, epsilon)
+
+
+def project_l2(x: Tensor, center: Tensor, epsilon: float) -> Tensor:
+    """The point nearest to x with norm2(x - center) <= epsilon: d * min(1, epsilon / max(norm2(d), 1e-12))."""
+    delta = x - center
+    factor = (epsilon / l2_norm(delta).clamp(min=TINY)).clamp(max=1)
+    return center + delta * per_image(factor, x)
+
+
+def uniform(like: Tensor, low: float, high: float) -> Tensor:
+    """Uniform numbers in [low, high) of like's shape, from the global generator of its device (as Foolbox draws)."""
+    return torch.rand(like.shape, dtype=like.dtype, device=like.device) * (high - low) + low
+
+
+def unit_ball(like: Tensor) -> Tensor:
+    """Uniform points of the L2 unit ball: n + 2 normal numbers over their norm, the first n kept (Voelker et al. 2017)."""
+    count = like[0].numel()
+    normal = torch.randn(len(like), count + 2, dtype=like.dtype, device=like.device)
+    return (normal / normal.square().sum(1, keepdim=True).sqrt())[:, :count].reshape(like.shape)

@@ -1,0 +1,62 @@
+"""The run directory: `run.json`, one Parquet file a table, `tensors.safetensors`. It stores, and computes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pyarrow import ArrowException
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+FORMAT = 1
+
+
+def tensor_name(method: str, implementation: str, epsilon: float | None) -> str:
+    """`method/implementation`, with `/epsilon` for an attack of a stated size: the key in `tensors.safetensors`."""
+    return "/".join([method, implementation, *([] if epsilon is None else [repr(epsilon)])])
+
+
+def tensor_key(name: str) -> tuple[str, str, float | None]:
+    """The inverse of `tensor_name`."""
+    method, implementation, *epsilon = name.split("/")
+    return method, implementation, float(epsilon[0]) if epsilon else None
+
+
+def write(
+    folder: str | Path, manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame], tensors: Mapping[str, Tensor]
+) -> Path:
+    """Write a run directory, `run.json` last: where it exists, the run is complete. Returns the folder's path."""
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_parquet(path / f"{name}.parquet", index=False)
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, path / "tensors.safetensors")
+    # NaN is no JSON, so that any reader can read it.
+    text = json.dumps({"format": FORMAT, **manifest}, indent=2, allow_nan=False)
+    (path / "run.json").write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def read(folder: str | Path, tables: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, pd.DataFrame], dict[str, Tensor]]:
+    """Manifest, tables and tensors of a run directory. Raises ValueError naming the file that is missing or corrupt."""
+    path = Path(folder)
+    file = path / "run.json"
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if manifest.get("format") != FORMAT:
+            raise ValueError(f"format {manifest.get('format')!r}, this version reads {FORMAT}")
+        frames = {}
+        for name in tables:
+            file = path / f"{name}.parquet"
+            frames[name] = pd.read_parquet(file)
+        file = path / "tensors.safetensors"
+        return manifest, frames, load_file(file)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is no complete run directory: {file.name} is missing") from error
+    except (ArrowException, SafetensorError, OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error

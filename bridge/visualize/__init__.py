@@ -1,0 +1,1 @@
+"""Pictures: heatmaps and panels (matplotlib is imported when one is drawn)."""

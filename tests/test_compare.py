@@ -1,0 +1,235 @@
+"""The tables, the run directory, and the published figures that we must reproduce."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+import bridge
+from bridge import manifest
+from bridge.gradients import predict
+from tests.networks import Plain, images, seeded
+
+FEW = {"pgd": {"steps": 4, "step_size": 0.02}, "integrated_gradients": {"n_steps": 4}}
+
+
+@pytest.fixture(scope="module")
+def comparison(fashion):
+    model, x, labels = fashion
+    return bridge.compare(
+        model, x, labels, methods=["saliency", "integrated_gradients", "layer_gradcam", "fgsm", "pgd", "fool"], params=FEW,
+        epsilons=[0.0, 2 / 255, 16 / 255], repeats=3, progress=False,
+    )  # fmt: skip
+
+
+def test_the_tables_have_a_row_for_everything_that_ran(comparison):
+    c = comparison
+    assert len(c.agreement) == 3 + 2 * 3
+    assert set(c.agreement["verdict"]) <= {"equal", "rounding"}
+    assert len(c.similarity) == 3
+    assert c.similarity[["spearman", "top10_iou", "ssim", "cosine"]].abs().max().max() <= 1
+    assert len(c.runtime) == 3 * 2 + 2 * 2 * 3 + 1
+    assert (c.runtime["repeats"] == 3).all()
+    assert (c.runtime["seconds"] > 0).all()
+    assert len(c.attacks) == 2 * 2 * 3 + 1
+    assert len(c.predictions) == 4 * (1 + 2 * 2 * 3 + 1)
+    assert c.failures.empty
+    assert set(c.outputs) == {
+        (r.method, r.implementation, None if pd.isna(r.epsilon) else r.epsilon) for r in c.runtime.itertuples()
+    }
+
+
+def test_passes_of_the_model_are_counted(comparison):
+    passes = {
+        (r.method, r.implementation): (r.forwards, r.backwards)
+        for r in comparison.runtime.itertuples() if r.epsilon != 2 / 255
+    }  # fmt: skip
+    assert passes["saliency", "reference"] == (4, 4)
+    assert passes["integrated_gradients", "captum"] == (16, 16)
+    assert passes["fgsm", "reference"] == (4, 4)
+    assert passes["fgsm", "foolbox"] == (8, 4)  # one more to see whether it succeeded
+    assert passes["pgd", "reference"] == (16, 16)
+
+
+def test_a_larger_epsilon_never_fools_fewer_here_and_none_fools_nothing(comparison):
+    pgd = comparison.attacks.query("method == 'pgd' and implementation == 'reference'").set_index("epsilon")["success"]
+    assert pgd.is_monotonic_increasing
+    assert pgd.iloc[0] == 0
+    assert pgd.iloc[-1] > 0
+
+
+def test_the_summary_reads_verdicts_first(comparison):
+    text = str(comparison)
+    assert text.startswith("5 of 5 pairs agree")
+    assert text.index("AGREEMENT") < text.index("ATTACKS") < text.index("RUNTIME") < text.index("SIMILARITY")
+    assert "16/255" in text
+    assert "nan" not in text.lower().replace("nano", "")
+
+
+def test_a_run_directory_gives_back_what_was_saved(comparison, tmp_path):
+    folder = comparison.save(tmp_path / "runs" / "first")
+    assert {p.name for p in folder.iterdir()} == {
+        "run.json", "tensors.safetensors", *(f"{name}.parquet" for name in comparison.tables),
+    }  # fmt: skip
+    again = bridge.Comparison.load(folder)
+    for name, table in comparison.tables.items():
+        assert again.tables[name].to_json() == table.to_json(), name
+    assert set(again.outputs) == set(comparison.outputs)
+    assert all(torch.equal(again.outputs[key], output) for key, output in comparison.outputs.items())
+    assert torch.equal(again.x, comparison.x)
+    assert str(again) == str(comparison)
+    recorded = json.loads((folder / "run.json").read_text())
+    assert recorded["model"]["layer"] == "features.conv5"
+    assert recorded["methods"]["pgd"]["params"]["steps"] == 4
+    assert recorded["versions"]["captum"] == manifest.versions()["captum"]
+    assert recorded["seed"] == 0
+
+
+@pytest.mark.parametrize("name", ["run.json", "agreement.parquet", "tensors.safetensors"])
+def test_a_missing_or_corrupt_file_of_a_run_is_named(comparison, tmp_path, name):
+    folder = comparison.save(tmp_path)
+    (folder / name).write_bytes(b"\x00broken")
+    with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+        bridge.Comparison.load(folder)
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match="missing"):
+        bridge.Comparison.load(folder)
+
+
+def test_the_figure_is_written_without_a_display(comparison, tmp_path):
+    from PIL import Image
+
+    path = comparison.figure(tmp_path / "panels.png")
+    with Image.open(path) as image:
+        assert min(image.size) > 300
+        assert len(image.convert("RGB").getcolors(1 << 24)) > 300  # a picture, not an empty canvas
+
+
+def test_ctrl_c_keeps_what_was_computed(fashion):
+    model, x, labels = fashion
+
+    def interrupted(model, x, labels, *, epsilon):
+        raise KeyboardInterrupt
+
+    c = bridge.compare(
+        model, x, labels, methods=["saliency", "fgsm"], functions={"fgsm": interrupted}, repeats=1, progress=False
+    )
+    assert ("saliency", "captum", None) in c.outputs
+    assert "KeyboardInterrupt" in c.failures["error"].tolist()
+
+
+def test_attributions_explain_the_target_and_attacks_start_from_the_label(fashion):
+    model, x, labels = fashion
+    target = (labels + 1) % 10
+    c = bridge.compare(model, x, labels, target=target, methods=["saliency", "fgsm"], epsilons=[0.1], repeats=1, progress=False)
+    assert torch.equal(c.outputs["saliency", "reference", None], bridge.run("saliency", model, x, target).output)
+    assert torch.equal(c.outputs["fgsm", "reference", 0.1], bridge.run("fgsm", model, x, labels, epsilon=0.1).output)
+    with pytest.raises(ValueError, match="target"):
+        bridge.compare(model, x, labels, target=target[:2], progress=False)
+
+
+def test_two_functions_of_one_name_are_told_apart(fashion):
+    model, x, labels = fashion
+    c = bridge.compare(
+        model, x, labels, methods=["saliency"], implementations=["reference"],
+        functions={"saliency": [lambda m, x, t: x, lambda m, x, t: -x]}, repeats=1, progress=False,
+    )  # fmt: skip
+    assert list(c.agreement["implementation"]) == ["<lambda>", "<lambda>_2"]
+
+
+def test_an_implementation_that_draws_its_own_numbers_is_compared_under_the_same_seed(fashion):
+    model, x, labels = fashion
+
+    def own(model, x, labels, *, epsilon, steps):
+        return bridge.registry.get("pgd")(model, x, labels, epsilon=epsilon, steps=steps)
+
+    c = bridge.compare(
+        model, x, labels, methods=["pgd"], implementations=["reference"], functions={"pgd": own}, params={"pgd": {"steps": 2}},
+        epsilons=[8 / 255], repeats=1, progress=False,
+    )  # fmt: skip
+    assert c.agreement["verdict"].tolist() == ["equal"]
+
+
+def test_epsilons_by_norm_and_by_method(fashion):
+    model, x, labels = fashion
+    c = bridge.compare(
+        model, x, labels, methods=["fgsm", "bim", "fgm_l2", "deepfool_l2"], implementations=["reference"], repeats=1,
+        progress=False, epsilons={"linf": [0.1], "bim": [0.2, 0.3], "l2": [1]},
+        params={"bim": {"steps": 1}, "deepfool_l2": {"epsilon": 0.5}},
+    )  # fmt: skip
+    found = c.attacks.groupby("method")["epsilon"].apply(list).to_dict()
+    assert found == {"fgsm": [0.1], "bim": [0.2, 0.3], "fgm_l2": [1.0], "deepfool_l2": [0.5]}
+
+
+def test_a_network_without_relus_or_layers_still_gets_everything_else():
+    linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(27, 3)).eval()
+    c = bridge.compare(bridge.wrap(linear), images(2, (3, 3, 3)), [0, 1], repeats=1, progress=False)
+    unavailable = {"guided_backprop", "deconvolution", "guided_gradcam", "layer_gradcam"}
+    assert set(c.failures["method"]) == unavailable
+    assert {m for m, _, _ in c.outputs} == set(bridge.methods()) - unavailable
+
+
+def test_foolboxs_pgd_of_ten_steps_on_resnet20_is_ours_to_the_bit_and_as_published(resnet20):
+    import foolbox
+
+    model, x, labels = resnet20
+    assert float((predict(model, x) == labels).double().mean()) == 0.94
+    for epsilon, robust in ((1 / 255, 0.76), (4 / 255, 0.17), (8 / 255, 0.03)):
+        ours = bridge.run("pgd", model, x, labels, epsilon=epsilon, steps=10, seed=7).output
+        attack = foolbox.attacks.LinfProjectedGradientDescentAttack(steps=10)
+        with bridge.state.seeded(7):
+            raw, _, _ = attack(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), x, labels, epsilons=epsilon)
+        for p in model.parameters():  # Foolbox, called directly, leaves these behind
+            p.grad = None
+        assert torch.equal(ours, raw)
+        # Another seed moves about three of the hundred images.
+        assert float((predict(model, ours) == labels).double().mean()) == pytest.approx(robust, abs=0.04)
+
+
+@pytest.mark.parametrize("method", ["fgsm", "bim", "pgd", "fgm_l2", "pgd_l2", "deepfool_l2"])
+def test_the_defaults_are_foolboxs_to_the_bit(method):
+    from foolbox import PyTorchModel
+    from foolbox import attacks as fa
+
+    theirs = {
+        "fgsm": fa.LinfFastGradientAttack(), "bim": fa.LinfBasicIterativeAttack(), "fgm_l2": fa.L2FastGradientAttack(),
+        "pgd": fa.LinfProjectedGradientDescentAttack(), "pgd_l2": fa.L2ProjectedGradientDescentAttack(),
+        "deepfool_l2": fa.L2DeepFoolAttack(),
+    }[method]  # fmt: skip
+    model, x, labels = bridge.wrap(seeded(Plain)), images(), torch.tensor([0, 3, 3])
+    epsilon = bridge.registry.get(method).defaults["epsilon"]
+    ours = bridge.run(method, model, x, labels, seed=3).output
+    with bridge.state.seeded(3):
+        raw, _, _ = theirs(PyTorchModel(model, bounds=(0, 1), device="cpu"), x, labels, epsilons=epsilon)
+    assert torch.equal(ours, raw)
+
+
+def test_gradient_masking_is_said_and_not_taken_for_robustness(fashion):
+    class Scaled(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x) * 1000
+
+    model, x, labels = fashion
+    masked = bridge.wrap(Scaled(model).eval())
+    c = bridge.compare(masked, x, labels, methods=["fgsm"], implementations=["reference"], repeats=1, progress=False)
+    assert "gradient masking" in str(c)
+    assert c.attacks["unchanged"].min() >= 2
+    plain = bridge.compare(model, x, labels, methods=["fgsm"], implementations=["reference"], repeats=1, progress=False)
+    assert "gradient masking" not in str(plain)
+
+
+def test_an_attack_that_returns_another_dtype_is_a_failure_and_loses_nothing(fashion):
+    model, x, labels = fashion
+    c = bridge.compare(
+        model, x, labels, methods=["fgsm"], functions={"fgsm": lambda m, x, t, epsilon: x.half()}, epsilons=[0.1], repeats=1,
+        progress=False,
+    )  # fmt: skip
+    assert c.verdicts().loc["fgsm"].to_dict() == {"foolbox": "equal", "<lambda>": "failed"}
+    assert "torch.float16" in c.failures["message"].iloc[0]
