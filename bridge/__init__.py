@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bridge import registry
     from bridge.compare import Comparison, compare
+    from bridge.conformance import CheckReport, check
     from bridge.load import load_batch, load_data, load_model
     from bridge.model import ModelAdapter, frozen, wrap
     from bridge.registry import attack, attribution, methods
@@ -20,15 +21,29 @@ __version__ = "0.1.0"
 
 # Each name is imported when it is first used: `import bridge` and `gradbridge --help` stay fast.
 _WHERE = {
-    "BridgeWarning": "types", "Comparison": "compare", "ModelAdapter": "model", "Run": "types", "Unsupported": "types",
-    "attack": "registry", "attribution": "registry", "compare": "compare", "frozen": "model", "load_batch": "load",
-    "load_data": "load", "load_model": "load", "methods": "registry", "run": "run", "wrap": "model",
+    "BridgeWarning": "types", "CheckReport": "conformance", "Comparison": "compare", "ModelAdapter": "model", "Run": "types",
+    "Unsupported": "types", "attack": "registry", "attribution": "registry", "check": "conformance", "compare": "compare",
+    "frozen": "model", "load_batch": "load", "load_data": "load", "load_model": "load", "methods": "registry", "run": "run",
+    "wrap": "model",
 }  # fmt: skip
-_MODULES = ("attacks", "attributions", "gradients", "load", "metrics", "norms", "registry", "store", "visualize", "zoo")
+_MODULES = (
+    "attacks",
+    "attributions",
+    "conformance",
+    "gradients",
+    "load",
+    "metrics",
+    "norms",
+    "registry",
+    "state",
+    "store",
+    "visualize",
+    "zoo",
+)
 
 __all__ = [
-    "BridgeWarning", "Comparison", "ModelAdapter", "Run", "Unsupported", "attack", "attribution", "compare", "frozen",
-    "load_batch", "load_data", "load_model", "methods", "registry", "run", "wrap",
+    "BridgeWarning", "CheckReport", "Comparison", "ModelAdapter", "Run", "Unsupported", "attack", "attribution", "check",
+    "compare", "frozen", "load_batch", "load_data", "load_model", "methods", "registry", "run", "wrap",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The command line: `gradbridge compare`, `methods`, `doctor`. Torch is imported when a command needs it."""
+"""The command line: `gradbridge compare`, `check`, `methods`, `doctor`. Torch is imported when a command needs it."""
 
 from __future__ import annotations
 
@@ -195,6 +195,33 @@ class _usage_errors:  # noqa: N801 - used like the context managers of contextli
         if isinstance(error, ValueError | TypeError | KeyError):
             text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
             raise click.UsageError(text) from error
+
+
+@main.command()
+@click.argument("function", metavar="FILE_OR_MODULE:FUNCTION")
+@click.option("--as", "method", required=True, metavar="METHOD", help="The method that the function claims to be.")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="What the function does where it cannot be told.")
+@click.option("--seed", default=0, show_default=True, help="For the networks and images that it is checked on.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def check(function: str, method: str, params: tuple[str, ...], seed: int, as_json: bool) -> None:
+    """Is this function the method that it claims to be, and if not, what is wrong?
+
+    Exit code 0 when it passes, 1 when a check fails, 2 for wrong usage. For example:
+    gradbridge check mine.py:my_fgsm --as fgsm
+    """
+    import bridge
+    from bridge.load.models import load_object
+
+    given = {}
+    for text in params:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{text!r} should be NAME=VALUE, for example steps=20")
+        given[name] = _value(value)
+    with _usage_errors():
+        report = bridge.check(load_object(function), method, params=given, seed=seed)
+    click.echo(report.to_json() if as_json else str(report))
+    sys.exit(0 if report.passed else 1)
 
 
 @main.command()

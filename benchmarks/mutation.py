@@ -1,0 +1,94 @@
+"""The kill score of the conformance checker: wrong implementations found, diagnoses that are true, right ones not flagged.
+
+python benchmarks/mutation.py            # writes benchmarks/results/mutation.md; a quarter of an hour on two cores
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+@dataclass
+class Scored:
+    """One method's figures, and what went wrong in words."""
+
+    method: str
+    killed: int = 0
+    wrong: int = 0
+    named: int = 0
+    stated: int = 0
+    flagged: int = 0
+    right: int = 0
+    seconds: float = 0.0
+    lines: list[str] = field(default_factory=list)
+
+
+def score(method: str, seeds: int) -> Scored:
+    """Check all wrong implementations of a method once, and all right ones in every seed."""
+    import bridge
+    from tests.conformance_mutants import RIGHT, WRONG
+
+    found, start = Scored(method), time.perf_counter()
+    for name, (function, words) in WRONG[method].items():
+        report = bridge.check(function, method)
+        found.wrong += 1
+        found.killed += not report.passed
+        if report.passed:
+            found.lines.append(f"- not found: {method}: {name}")
+        if words is not None:
+            found.stated += 1
+            found.named += words in report.cause
+            if words not in report.cause:
+                found.lines.append(f"- not diagnosed: {method}: {name}: {report.cause}")
+    found.seconds = (time.perf_counter() - start) / found.wrong
+    for name, function in RIGHT[method].items():
+        for seed in range(seeds):
+            report = bridge.check(function, method, seed=seed)
+            found.right += 1
+            found.flagged += not report.passed
+            if not report.passed:
+                failure = report.failures[0]
+                found.lines.append(f"- flagged: {method}: {name}: seed {seed}: {failure.name}: {failure.message}")
+    click.echo(f"{method}: {found.killed} of {found.wrong}, {found.named} of {found.stated}, {found.flagged} flagged", err=True)
+    return found
+
+
+@click.command()
+@click.option("--seeds", default=20, show_default=True, help="Seeds in which right implementations must not be flagged.")
+def main(seeds: int) -> None:
+    from tests.conformance_mutants import WRONG
+
+    slow_first = sorted(WRONG, key=lambda name: name not in ("smooth_grad", "pgd_l2", "pgd", "integrated_gradients"))
+    with ProcessPoolExecutor(max_workers=2) as pool:
+        scored = {s.method: s for s in pool.map(score, slow_first, [seeds] * len(slow_first))}
+    rows = [scored[method] for method in WRONG]
+    killed, wrong, named, stated, flagged, right = (
+        sum(getattr(row, name) for row in rows) for name in ("killed", "wrong", "named", "stated", "flagged", "right")
+    )
+    text = [
+        "# Kill score of the conformance checker", "", f"Made by `benchmarks/mutation.py --seeds {seeds}`.", "",
+        f"- Wrong implementations found: **{killed} of {wrong}**.",
+        f"- Diagnoses that name the true cause: **{named} of {stated}** of those whose cause can be said in words (others crash,",
+        "  return nothing or leave traces, which their failing check says).",
+        f"- Right implementations flagged: **{flagged} of {right}**, each in {seeds} seeds.", "",
+        "| method | wrong ones found | diagnosed | right ones flagged | seconds a check |", "|---|---|---|---|---|",
+        *(
+            f"| {r.method} | {r.killed} of {r.wrong} | {r.named} of {r.stated} | {r.flagged} of {r.right} | {r.seconds:.1f} |"
+            for r in rows
+        ),
+        "", *(line for r in rows for line in r.lines), "",
+    ]  # fmt: skip
+    (ROOT / "benchmarks" / "results" / "mutation.md").write_text("\n".join(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What a check found: readable like pytest's own output, in a terminal, in a notebook and as JSON."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Status = Literal["passed", "failed", "expected", "skipped"]
+LETTER = {"passed": ".", "failed": "F", "expected": "x", "skipped": "s"}
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check: its name ("group: what"), its status, what is wrong and the figures that show it."""
+
+    name: str
+    status: Status
+    message: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """All checks of one function against one method. `cause` is the diagnosis in one sentence, "" where all agrees."""
+
+    function: str
+    method: str
+    checks: tuple[CheckResult, ...]
+    cause: str = ""
+    reproduce: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed (expected failures and skipped checks aside)."""
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[CheckResult, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.checks if check.status == "failed")
+
+    def counts(self) -> dict[str, int]:
+        """How many checks have each status."""
+        return {status: sum(c.status == status for c in self.checks) for status in LETTER}
+
+    def __str__(self) -> str:
+        title = f"{self.function} as {self.method}  {''.join(LETTER[c.status] for c in self.checks)}"
+        lines = [title]
+        if self.cause:
+            lines += ["", f"diagnosis: {self.cause}"]
+        if self.failures:
+            lines += ["", "FAILURES"]
+            for check in self.failures:
+                lines += [f"  {check.name}", *(f"E   {line}" for line in check.message.splitlines())]
+        for check in self.checks:
+            if check.status in ("expected", "skipped"):
+                lines.append(f"  {check.status}: {check.name}: {check.message}")
+        if self.failures and self.reproduce:
+            lines += ["", f"reproduce: {self.reproduce}"]
+        summary = ", ".join(f"{count} {status}" for status, count in self.counts().items() if count)
+        return "\n".join([*lines, "", f"{'passed' if self.passed else 'FAILED'}: {summary}"])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(c.name)}</td><td>{c.status}</td><td>{html.escape(c.message)}</td></tr>" for c in self.checks
+        )
+        cause = f"<p><b>{html.escape(self.cause)}</b></p>" if self.cause else ""
+        return (
+            f"<h4>{html.escape(self.function)} as {html.escape(self.method)}: {'passed' if self.passed else 'failed'}</h4>"
+            f"{cause}<table><tr><th>check</th><th>status</th><th>what</th></tr>{rows}</table>"
+        )
+
+    def to_json(self) -> str:
+        """The whole report as JSON."""
+        return json.dumps({"passed": self.passed, **asdict(self)}, indent=2, default=str)

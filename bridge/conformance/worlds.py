@@ -1,0 +1,169 @@
+"""The worlds that an implementation is checked in: tiny float64 networks and images, made on the spot from a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bridge.model import ModelAdapter, wrap
+from bridge.registry import Method
+from bridge.state import seeded
+
+CLASSES = 4
+# Small loops that still go round several times; used where the function can be told.
+BASE: dict[str, dict[str, Any]] = {
+    "integrated_gradients": {"n_steps": 12}, "occlusion": {"window": 3, "stride": 2}, "smooth_grad": {"n_samples": 4},
+    "occlusion_x_gradient": {"window": 3, "stride": 2}, "fgsm": {"epsilon": 0.1}, "fgm_l2": {"epsilon": 0.7},
+    "bim": {"epsilon": 0.1, "steps": 5, "step_size": 0.04}, "pgd": {"epsilon": 0.1, "steps": 5, "step_size": 0.04},
+    "pgd_l2": {"epsilon": 0.9, "steps": 5, "step_size": 0.35}, "fast_gradient_value": {"epsilon": 0.1},
+    "uniform_noise_linf": {"epsilon": 0.1}, "fool": {"steps": 12, "step_size": 0.02},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class World:
+    """A model in float64, images, a class for each, and the parameters that are set in this world."""
+
+    name: str
+    model: ModelAdapter
+    x: Tensor
+    target: Tensor
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def single(self) -> World:
+        """The same world in float32: where the reference's own rounding is measured."""
+        return World(self.name, self.model.astype(torch.float32), self.x.float(), self.target, self.params)
+
+    def with_params(self, name: str, **params: Any) -> World:
+        """The same world with other parameters."""
+        return World(name, self.model, self.x, self.target, {**self.params, **params})
+
+
+class _Plain(nn.Module):
+    """Batch norm, in-place ReLU, max-pooling, dropout: what most classifiers are made of."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+            nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(inplace=True),
+        )  # fmt: skip
+        self.head = nn.Sequential(nn.Dropout(0.4), nn.Flatten(), nn.LazyLinear(CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(x))
+        return logits
+
+
+class _Residual(nn.Module):
+    """h + f(relu(h)): the ReLU's input is used a second time."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, 6, 3, padding=1)
+        self.relu = nn.ReLU()
+        self.second = nn.Conv2d(6, 6, 3, padding=1)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        logits: Tensor = self.head(h + self.second(self.relu(h)))
+        return logits
+
+
+class _Reused(nn.Module):
+    """One ReLU module at two places."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(channels, 6, 3), nn.Conv2d(6, 6, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.relu(self.second(self.relu(self.first(x)))))
+        return logits
+
+
+class _Blind(nn.Module):
+    """Sees nothing of the last three columns: the gradient there is exactly zero."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = _Plain(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = torch.cat([x[..., :-3], torch.zeros_like(x[..., -3:])], 3)
+        logits: Tensor = self.inner(seen)
+        return logits
+
+
+def build(kind: type[nn.Module], x: Tensor, *, scale: float = 3.0, **wrapping: Any) -> ModelAdapter:
+    """A float64 network with random weights and statistics whose logits on x have this standard deviation."""
+    network = kind(x.shape[1]).double()
+    wrapped = wrap(network, **wrapping)
+    with torch.no_grad():
+        wrapped(x)  # lazy layers take their shape
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.2)  # type: ignore[union-attr]
+                module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
+        network.eval()
+        last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
+        logits = wrapped(x)
+        last.weight.mul_(scale / logits.std())
+        last.bias.sub_(last.bias)
+        # Every class should be somebody's prediction: centre the logits over the batch.
+        last.bias.sub_(wrapped(x).mean(0))
+    return wrap(network.eval(), **wrapping)
+
+
+def classes_for(model: ModelAdapter, x: Tensor) -> Tensor:
+    """Distinct classes, of which the first is the predicted one and the second is not."""
+    with torch.no_grad():
+        predicted = model(x).argmax(1)
+    classes = (torch.arange(len(x)) * 2 + 1) % CLASSES
+    classes[0] = predicted[0]
+    if len(x) > 1:
+        classes[1] = (predicted[1] + 1) % CLASSES
+    if len(x) > 2:
+        classes[2] = predicted[2]
+    return classes
+
+
+def image_batch(n: int, channels: int, height: int, width: int) -> Tensor:
+    """Random images; some pixels at the bounds exactly, as in real ones."""
+    x = torch.rand(n, channels, height, width, dtype=torch.float64)
+    extreme = torch.rand_like(x)
+    return x.masked_fill(extreme < 0.1, 0.0).masked_fill(extreme > 0.9, 1.0)
+
+
+def worlds(method: Method, base: dict[str, Any], seed: int) -> list[World]:
+    """All worlds that a method can be checked in. The first is the richest; parameters are varied there."""
+    with seeded(seed):
+        x = image_batch(5, 3, 10, 8)
+        plain = build(_Plain, x, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), layer="features")
+        gray = image_batch(1, 1, 8, 10)
+        one = build(_Plain, gray, layer="features")
+        first_gray = one(gray).argmax(1)
+        skip, reused, blind = build(_Residual, x), build(_Reused, x), build(_Blind, x, layer="inner.features")
+        sure = build(_Plain, x, scale=8.0, layer="features")
+        found = [
+            World(
+                "batch norm, in-place ReLU, dropout; five images of 3x10x8, distinct classes", plain, x, classes_for(plain, x)
+            ),
+            World("one image of one channel", one, gray, (first_gray + ("attribution" in method.kind)) % CLASSES),
+            World("a residual network whose ReLU's input is used twice", skip, x[:3], classes_for(skip, x[:3])),
+            World("a ReLU module that runs twice, all classes alike", reused, x[:3], torch.full((3,), 2)),
+            World("gradients that are exactly zero in places", blind, x[:3], classes_for(blind, x[:3])),
+            World("a saturated softmax", sure, x[:3], classes_for(sure, x[:3])),
+        ]
+        if not method.needs:
+            flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 10 * 8, CLASSES, bias=False)).double()
+            flat[1].weight.data.mul_(3)  # type: ignore[operator]
+            linear = wrap(flat.eval())
+            found.append(World("a linear model", linear, x[:3], classes_for(linear, x[:3])))
+    return [World(w.name, w.model, w.x, w.target, dict(base)) for w in found]

@@ -1,0 +1,269 @@
+"""The checker: every wrong implementation is found, no right one is flagged, and the diagnosis is true."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import bridge
+from bridge import registry
+from bridge.cli import main
+from bridge.conformance import _perform, _prepare, check
+from tests.conformance_mutants import RIGHT, WRONG, descend, ig
+from tests.examples.textbook import my_fgsm, my_ig
+from tests.networks import Plain, images, seeded
+
+TEXTBOOK = Path(__file__).parent / "examples" / "textbook.py"
+
+
+def first_failure(function, method):
+    """The first check that fails, or None; a whole report with its diagnosis takes ten times as long."""
+    _, checks = _prepare(function, method, None, None, {}, 0, 10.0)
+    return next((result for result in map(_perform, checks) if result.status == "failed"), None)
+
+
+@pytest.mark.parametrize("method", WRONG)
+def test_every_wrong_implementation_is_found(method):
+    assert len(WRONG[method]) >= 8
+    alive = [name for name, (function, _) in WRONG[method].items() if first_failure(function, method) is None]
+    assert not alive
+
+
+@pytest.mark.parametrize("method", RIGHT)
+def test_no_right_implementation_is_flagged(method):
+    assert len(RIGHT[method]) >= 3
+    for name, function in RIGHT[method].items():
+        report = check(function, method, seed=3)
+        assert report.passed, f"{name}\n{report}"
+        assert report.cause == ""
+
+
+# One of each kind; benchmarks/mutation.py diagnoses all of them and records the score.
+DIAGNOSED = [
+    ("saliency", "signed"), ("saliency", "softmax"), ("saliency", "first target"), ("saliency", "in normalised units"),
+    ("input_x_gradient", "gradient alone"), ("integrated_gradients", "both ends, last dropped"),
+    ("integrated_gradients", "Captum's trapezoid"), ("integrated_gradients", "baseline ignored"),
+    ("integrated_gradients", "no way"), ("layer_gradcam", "always relu"), ("layer_gradcam", "summed gradient"),
+    ("layer_gradcam", "nearest"), ("guided_backprop", "deconvolution"), ("guided_gradcam", "bilinear"),
+    ("occlusion", "sum"), ("occlusion", "edge skipped"), ("occlusion_x_gradient", "product"),
+    ("deconvolution", "mean over the batch"), ("fgsm", "sign(0) = 1"), ("fgsm", "epsilon halved"),
+    ("fgsm", "clip to [-2, 2] and nll on logits"), ("fgm_l2", "batch norm"), ("bim", "early stop"), ("bim", "no projection"),
+    ("pgd", "one short"), ("pgd", "start ignored"), ("pgd_l2", "clip first"), ("fast_gradient_value", "downhill"),
+    ("uniform_noise_linf", "largest positive"), ("deepfool_l2", "no overshoot"), ("fool", "never stops"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method, name", DIAGNOSED)
+def test_the_diagnosis_names_the_cause(method, name):
+    function, words = WRONG[method][name]
+    report = check(function, method)
+    assert words in report.cause
+    assert words in str(report)
+
+
+def test_a_cause_that_is_not_known_is_not_invented():
+    report = check(lambda m, x, t: torch.sin(7 * registry.get("saliency")(m, x, t)), "saliency")
+    assert not report.passed
+    assert report.cause.startswith("cause not recognised")
+
+
+def test_the_textbook_scripts_are_diagnosed():
+    assert "left Riemann" in check(my_ig, "integrated_gradients").cause
+    cause = check(my_fgsm, "fgsm").cause
+    assert "nll_loss on raw logits" in cause
+    assert "[-2, 2]" in cause
+
+
+@pytest.mark.parametrize("method", bridge.methods())
+def test_every_reference_passes_as_itself(method):
+    report = check(registry.get(method).reference, method)
+    assert report.passed, str(report)
+
+
+# What Captum and Foolbox do differently is reported as that and nothing else.
+LIBRARIES = {
+    ("guided_backprop", "captum"): "used twice", ("deconvolution", "captum"): "used twice",
+    ("guided_gradcam", "captum"): "graph", ("input_x_gradient", "captum"): "graph", ("layer_gradcam", "captum"): "graph",
+    **{(m, "foolbox"): "gradients" for m in ("fgsm", "fgm_l2", "bim", "pgd", "pgd_l2", "deepfool_l2")},
+    ("uniform_noise_linf", "foolbox"): "largest positive",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method, library", [(m, t) for m in bridge.methods() for t in registry.get(m).twins])
+def test_libraries_pass_or_the_report_says_how_they_differ(method, library):
+    report = check(registry.get(method).function(library), method)
+    expected = LIBRARIES.get((method, library))
+    assert report.passed == (expected is None), str(report)
+    if (expected and library == "captum") or method in ("fgsm", "pgd"):
+        assert all(expected in failure.name + failure.message for failure in report.failures), str(report)
+    assert (expected or "") in str(report)
+
+
+def hangs(model, x, target):
+    while True:
+        time.sleep(0.01)
+
+
+def prints(model, x, target):
+    print("noise on the terminal")
+    return registry.get("saliency")(model, x, target)
+
+
+@pytest.mark.parametrize(
+    "function, words",
+    [
+        (lambda m, x, t: None, "NoneType"), (lambda m, x, t: (1, 2, 3), "tuple"), (lambda m, x, t: x.numpy(), "ndarray"),
+        (lambda m, x, t: 1 / 0, "ZeroDivisionError"), (lambda m, x, t: x[:1], "shape"), (lambda m, x: x, "TypeError"),
+        (lambda m, x, t: x * torch.nan, "NaN"), (lambda m, x, t: x.long(), "floating point"), (lambda m, x, t: exit(3), "exit"),
+        (lambda m, x, t: torch.empty(0), "shape"),
+    ],
+)  # fmt: skip
+def test_whatever_the_function_does_is_reported_and_the_checker_goes_on(function, words):
+    report = check(function, "saliency")
+    assert not report.passed
+    assert words in str(report)
+    assert len(report.checks) > 15
+
+
+def test_a_function_that_never_returns_is_stopped():
+    start = time.perf_counter()
+    report = check(hangs, "saliency", limit_seconds=0.05)
+    assert "did not return within 0.05 s" in str(report)
+    assert time.perf_counter() - start < 20
+
+
+def test_what_the_function_prints_is_swallowed(capsys):
+    assert check(prints, "saliency").passed
+    assert "noise" not in capsys.readouterr().out
+
+
+def test_a_check_takes_seconds():
+    start = time.perf_counter()
+    check(registry.get("pgd").reference, "pgd")
+    assert time.perf_counter() - start < 20
+
+
+def test_the_report_reads_like_pytests_and_is_json_and_html():
+    report = check(WRONG["fgsm"]["no clip"][0], "fgsm")
+    text = str(report)
+    assert "FAILURES" in text
+    assert "\nE   " in text
+    assert "diagnosis: it does not clip" in text
+    loaded = json.loads(report.to_json())
+    assert loaded["passed"] is False
+    assert {c["status"] for c in loaded["checks"]} == {"passed", "failed"}
+    html = check(lambda m, x, t: (_ for _ in ()).throw(RuntimeError("<script>")), "saliency")._repr_html_()
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert check(my_ig, "integrated_gradients").reproduce.endswith("textbook.py:my_ig --as integrated_gradients")
+
+
+def test_expected_failures_need_a_known_name_and_turn_the_status():
+    wrong = WRONG["saliency"]["backward() leaves gradients"][0]
+    name = check(wrong, "saliency").failures[0].name
+    report = check(wrong, "saliency", expected_failures={name: "we train on"})
+    assert report.passed
+    assert report.counts()["expected"] == 1
+    assert "we train on" in str(report)
+    with pytest.raises(KeyError, match="no check"):
+        check(wrong, "saliency", expected_failures={"nope": "why"})
+
+
+def test_on_fail_raise_raises_the_report():
+    with pytest.raises(AssertionError, match="diagnosis: the absolute value is missing"):
+        check(WRONG["saliency"]["signed"][0], "saliency", on_fail="raise")
+
+
+def test_params_state_what_a_function_does_and_cannot_be_told():
+    def ig_of_20_left_steps(model, x, target):
+        return ig(lambda n: [k / n for k in range(n)], lambda n: [1 / n] * n)(model, x, target, n_steps=20)
+
+    assert not check(ig_of_20_left_steps, "integrated_gradients").passed
+    stated = {"n_steps": 20, "method": "riemann_left"}
+    assert check(ig_of_20_left_steps, "integrated_gradients", params=stated).passed
+    with pytest.raises(TypeError, match="no parameter"):
+        check(ig_of_20_left_steps, "integrated_gradients", params={"steps": 3})
+    with pytest.raises(TypeError, match="function"):
+        check(3, "saliency")
+
+
+def test_a_users_own_model_and_batch_are_a_world_as_well():
+    model, batch = bridge.wrap(seeded(Plain)), (images(), [0, 1, 2])
+    report = check(registry.get("saliency").reference, "saliency", model=model, batch=batch)
+    assert report.passed
+    assert any("given model and batch" in c.name for c in report.checks)
+    with pytest.raises(TypeError, match="both"):
+        check(registry.get("saliency").reference, "saliency", model=model)
+
+
+def test_a_users_own_method_can_be_checked_against():
+    @bridge.attribution("gradient_squared")
+    def gradient_squared(model, x, target, *, power: float = 2.0):
+        """|d logit_t / d x| to a power."""
+        return registry.get("saliency")(model, x, target) ** power
+
+    try:
+        assert check(lambda m, x, t, *, power: registry.get("saliency")(m, x, t).pow(power), "gradient_squared").passed
+        assert "`power`" in check(lambda m, x, t, *, power: registry.get("saliency")(m, x, t) ** 2, "gradient_squared").cause
+    finally:
+        del registry._METHODS["gradient_squared"]
+
+
+def test_the_model_and_random_state_of_the_caller_are_left_alone():
+    before = torch.get_rng_state()
+    check(descend("pgd"), "pgd")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_command_line_exits_with_0_1_and_2():
+    run = lambda *arguments: CliRunner().invoke(main, ["check", *arguments])  # noqa: E731
+    wrong = run(f"{TEXTBOOK}:my_ig", "--as", "integrated_gradients")
+    assert (wrong.exit_code, "diagnosis: it uses the left Riemann rule" in wrong.output) == (1, True)
+    right = run(f"{TEXTBOOK}:my_ig", "--as", "integrated_gradients", "--param", "method=riemann_left", "--json")
+    assert (right.exit_code, json.loads(right.output)["passed"]) == (0, True)
+    for arguments in (["nope", "--as", "fgsm"], [f"{TEXTBOOK}:my_ig", "--as", "nope"], [f"{TEXTBOOK}:my_ig"],
+                      [f"{TEXTBOOK}:none", "--as", "fgsm"], [f"{TEXTBOOK}:my_ig", "--as", "fgsm", "--param", "x"]):  # fmt: skip
+        done = run(*arguments)
+        assert done.exit_code == 2, done.output
+        assert "Traceback" not in done.output
+
+
+def right_fgsm(model, x, labels, *, epsilon):
+    x = x.detach().clone().requires_grad_()
+    loss = torch.nn.functional.cross_entropy(model(x), labels)
+    return (x + epsilon * torch.autograd.grad(loss, x)[0].sign()).clamp(0, 1).detach()
+
+
+@bridge.conformance.parametrize(fgsm=right_fgsm, saliency=RIGHT["saliency"]["one-hot"])
+def test_parametrize_gives_a_case_a_check(check):
+    check()
+
+
+@bridge.conformance.parametrize(
+    saliency=WRONG["saliency"]["backward() leaves gradients"][0],
+    expected_failures={"no trace: weights, buffers, gradients, modes, flags and hooks of the model": "known"},
+)
+def test_parametrize_marks_expected_failures(check):
+    check()
+
+
+def test_a_failing_case_says_the_diagnosis():
+    mark = bridge.conformance.parametrize(saliency=WRONG["saliency"]["signed"][0])
+    case = next(p for p in mark.args[1] if "agreement" in p.id)
+    with pytest.raises(AssertionError, match="absolute value is missing"):
+        case.values[0]()
+
+
+def test_the_plug_in_brings_fixtures_and_stays_light(bridge_model, bridge_batch):
+    x, labels = bridge_batch
+    assert bridge.run("saliency", bridge_model, x, labels).output.shape == x.shape
+    import subprocess
+    import sys
+
+    code = "import bridge.pytest_plugin, sys; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
