@@ -77,8 +77,8 @@ def main(seeds: int) -> None:
     text = [
         "# Kill score of the conformance checker", "", f"Made by `benchmarks/mutation.py --seeds {seeds}`.", "",
         f"- Wrong implementations found: **{killed} of {wrong}**.",
-        f"- Diagnoses that name the true cause: **{named} of {stated}** of those whose cause can be said in words (others crash,",
-        "  return nothing or leave traces, which their failing check says).",
+        f"- Diagnoses that name the true cause: **{named} of {stated}** of those whose cause can be said in words (others",
+        "  crash, return nothing or leave traces, which their failing check says).",
         f"- Right implementations flagged: **{flagged} of {right}**, each in {seeds} seeds.", "",
         "| method | wrong ones found | diagnosed | right ones flagged | seconds a check |", "|---|---|---|---|---|",
         *(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bridge.conformance.worlds import World
+from bridge.metrics.agreement import image_scale
 from bridge.registry import Function, Method
 from bridge.run import accepts, name_of
 from bridge.state import frozen, seeded
@@ -69,6 +70,18 @@ class Subject:
             elif self.accepts("random_start"):
                 settings["random_start"] = False
         return settings
+
+    def scale(self, expected: Tensor) -> Tensor | float:
+        """What gaps are relative to: each map's largest value, or the range of pixel values."""
+        return image_scale(expected) if self.method.kind == "attribution" else 1.0
+
+    def own_draws(self) -> dict[str, Any]:
+        """Parameters under which a random method draws its numbers itself."""
+        if self.method.draw is None:
+            return {}
+        defaults = self.method.defaults
+        changes: dict[str, Any] = {name: None for name in ("start", "noise") if name in defaults}
+        return changes | ({"random_start": True} if "random_start" in defaults else {})
 
     def reference(self, world: World, seed: int = 0, **changes: Any) -> Tensor:
         """What the method gives in this world."""
