@@ -15,7 +15,7 @@ from torch import nn
 from bridge.conformance.checks import Check, all_checks
 from bridge.conformance.diagnosis import diagnose
 from bridge.conformance.report import CheckReport, CheckResult
-from bridge.conformance.subject import CheckFailed, Skipped, Subject
+from bridge.conformance.subject import TOOK_TOO_LONG, CheckFailed, Skipped, Subject
 from bridge.conformance.worlds import World
 from bridge.preflight import preflight
 from bridge.registry import Function, get
@@ -41,7 +41,8 @@ def check(
 
     It is called in small float64 networks made from `seed` and, if given, on your own `model` and `batch` (x, classes).
     `params` states what the function does where it cannot be told (`{"n_steps": 100}`); every parameter that it takes is
-    varied. `expected_failures` {check name: reason} turns a failure into "expected". A call may take `limit_seconds`.
+    varied. `expected_failures` {check name: reason} turns a failure into "expected". A call may take `limit_seconds` (it can
+    be interrupted in the main thread of a Unix process); after one that does not return the rest is skipped.
     `on_fail="raise"` raises AssertionError with the report. Raises KeyError for an unknown method, TypeError for a
     function that cannot be called or an unknown parameter.
     """
@@ -51,8 +52,10 @@ def check(
         raise KeyError(f"no check {unknown[0]!r}; there are: {'; '.join(c.name for c in checks)}")
     results, failing = [], []
     with torch.inference_mode(False), _one_thread():
+        hung = False
         for each in checks:
-            result = _perform(each)
+            result = CheckResult(each.name, "skipped", "an earlier call did not return") if hung else _perform(each)
+            hung = hung or (result.status == "failed" and TOOK_TOO_LONG in result.message)
             if result.status == "failed" and each.name in expected_failures:
                 result = CheckResult(each.name, "expected", expected_failures[each.name], result.figures)
             elif result.status == "failed" and each.world is not None:

@@ -16,7 +16,7 @@ from bridge.conformance.worlds import BASE, World, worlds
 from bridge.metrics import agreement
 from bridge.types import Agreement
 
-# Every parameter away from the values above and from its default: who ignores one is caught.
+# Every parameter away from its value in BASE and from its default: who ignores one is caught.
 OTHER: dict[str, tuple[Any, ...]] = {
     "n_steps": (5,), "baseline": (0.35,), "relu": (True,), "upsample": (True,), "interpolation": ("bilinear",),
     "method": ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"), "window": ((4, 3), 5),

@@ -21,6 +21,8 @@ from bridge.run import accepts, name_of
 from bridge.state import frozen, seeded
 from bridge.types import Unsupported
 
+TOOK_TOO_LONG = "did not return within"
+
 
 class CheckFailed(Exception):
     """A check found something wrong; the text says what."""
@@ -112,7 +114,7 @@ class Subject:
                 with _limited(self.limit):
                     return call()
             except _TookTooLong:
-                raise CheckFailed(f"did not return within {self.limit:g} s") from None
+                raise CheckFailed(f"{TOOK_TOO_LONG} {self.limit:g} s") from None
             except Unsupported as error:
                 raise Skipped(f"it says that it does not do this: {error}") from error
             except Exception as error:
