@@ -161,8 +161,9 @@ def _runtime(runtime: pd.DataFrame) -> str:
         passes = [f"{here[i]['forwards']:.0f}/{here[i]['backwards']:.0f}" if i in here else "" for i in implementations]
         rows.append([method, *seconds, *passes])
     header = ["method", *(f"{i} ms" for i in implementations), *(f"{i} F/B" for i in implementations)]
-    repeats = int(runtime["repeats"].max())
-    note = f"Median of up to {repeats}, summed over epsilons. F/B: images through the model forwards / backwards."
+    fewest, most = int(runtime["repeats"].min()), int(runtime["repeats"].max())
+    runs = f"Median of {most if fewest == most else f'{fewest} to {most}'} timed run{'s' * (most > 1)} after a warm-up"
+    note = f"{runs}, summed over epsilons. F/B: images through the model forwards / backwards."
     return _block("runtime", note, header, rows)
 
 
