@@ -14,12 +14,12 @@ from bridge.conformance import check
 from bridge.conformance.report import CheckReport
 
 
-def only(report: CheckReport, *names: str) -> None:
-    """Nothing fails but these."""
-    assert {c.name for c in report.failures} <= set(names), str(report)
+def passes(report: CheckReport) -> None:
+    """Nothing fails."""
+    assert report.passed, str(report)
 
 
-def test_torchattacks_fgsm_and_pgd_pass():
+def test_torchattacks_fgsm_pgd_and_pgd_l2_pass():
     torchattacks = pytest.importorskip("torchattacks")
 
     def fgsm(model, x, labels, *, epsilon):
@@ -28,24 +28,13 @@ def test_torchattacks_fgsm_and_pgd_pass():
     def pgd(model, x, labels, *, epsilon, steps, step_size, random_start):
         return torchattacks.PGD(model, eps=epsilon, alpha=step_size, steps=steps, random_start=random_start)(x, labels)
 
-    only(check(fgsm, "fgsm"))
-    report = check(pgd, "pgd")
-    # Its projection x + clamp(x' - x) of the clean image at epsilon 0 and everything else agree; its start is uniform.
-    only(report)
-
-
-def test_torchattacks_pgd_l2_differs_by_its_mean_loss_and_a_floor_that_is_added():
-    torchattacks = pytest.importorskip("torchattacks")
-
+    # Its mean loss and the 1e-10 that it adds to norms are lost in rounding on gradients of ordinary size.
     def pgd_l2(model, x, labels, *, epsilon, steps, step_size, random_start):
-        attack = torchattacks.PGDL2(model, eps=epsilon, alpha=step_size, steps=steps, random_start=random_start)
-        return attack(x, labels)
+        return torchattacks.PGDL2(model, eps=epsilon, alpha=step_size, steps=steps, random_start=random_start)(x, labels)
 
-    report = check(pgd_l2, "pgd_l2")
-    differing = {c.name for c in report.failures}
-    # At epsilon 0 it divides 0 by 0; its random start has another law than Foolbox's. Without a start, on ordinary
-    # gradients, its 1e-10 is lost in rounding.
-    assert not any("batch norm, in-place ReLU" in name or "linear" in name for name in differing), str(report)
+    passes(check(fgsm, "fgsm"))
+    passes(check(pgd, "pgd"))
+    passes(check(pgd_l2, "pgd_l2"))
 
 
 def test_pytorch_grad_cam_passes_through_its_own_chain():
@@ -98,6 +87,6 @@ def test_zennits_integrated_gradients_and_guided_backprop_pass():
             (g,) = torch.autograd.grad(output, z, one_hot(target)(output))
         return g.detach()
 
-    only(check(ig, "integrated_gradients", params={"method": "riemann_right"}))
+    passes(check(ig, "integrated_gradients", params={"method": "riemann_right"}))
     assert "right Riemann" in check(ig, "integrated_gradients").cause
-    only(check(guided, "guided_backprop"))
+    passes(check(guided, "guided_backprop"))
