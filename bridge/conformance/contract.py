@@ -130,14 +130,20 @@ def not_cached(subject: Subject, world: World, what: str) -> Mapping[str, Any]:
         outputs.append(subject(place, guard=False).detach().clone())
         with torch.no_grad():
             if what == "images":
-                x.copy_(1 - x)
+                x.copy_(sum(model.bounds) - x)
             else:
                 last = [p for p in model.module.parameters() if p.ndim > 1][-1]
                 last.copy_(last.flip(0) * 1.7)
     if what == "weights" and subject.method.name == "uniform_noise_linf":
         return {}
     expected = subject.reference(
-        World(world.name, world.model, 1 - world.x if what == "images" else world.x, world.target, world.params)
+        World(
+            world.name,
+            world.model,
+            sum(world.model.bounds) - world.x if what == "images" else world.x,
+            world.target,
+            world.params,
+        )
     )
     if torch.equal(outputs[0], outputs[1]) and not torch.equal(expected, outputs[1]):
         raise CheckFailed(f"the answer stays the same after the {what} have changed: something is cached between calls")
