@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bridge import registry
+    from bridge.benchmark import Benchmark, benchmark
     from bridge.compare import Comparison, compare
     from bridge.conformance import CheckReport, check
     from bridge.load import load_batch, load_data, load_model
@@ -21,8 +22,10 @@ __version__ = "0.1.0"
 
 # Each name is imported when it is first used: `import bridge` and `gradbridge --help` stay fast.
 _WHERE = {
-    "BridgeWarning": "types", "CheckReport": "conformance", "Comparison": "compare", "ModelAdapter": "model", "Run": "types",
-    "Unsupported": "types", "attack": "registry", "attribution": "registry", "check": "conformance", "compare": "compare",
+    "Benchmark": "benchmark", "BridgeWarning": "types",
+    "CheckReport": "conformance", "Comparison": "compare", "ModelAdapter": "model", "Run": "types",
+    "Unsupported": "types", "attack": "registry", "attribution": "registry", "benchmark": "benchmark",
+    "check": "conformance", "compare": "compare",
     "frozen": "model", "load_batch": "load", "load_data": "load", "load_model": "load", "methods": "registry", "run": "run",
     "wrap": "model",
 }  # fmt: skip
@@ -30,6 +33,7 @@ _MODULES = (
     "attacks",
     "attributions",
     "conformance",
+    "fused",
     "gradients",
     "load",
     "metrics",
@@ -42,8 +46,8 @@ _MODULES = (
 )
 
 __all__ = [
-    "BridgeWarning", "CheckReport", "Comparison", "ModelAdapter", "Run", "Unsupported", "attack", "attribution", "check",
-    "compare", "frozen", "load_batch", "load_data", "load_model", "methods", "registry", "run", "wrap",
+    "Benchmark", "BridgeWarning", "CheckReport", "Comparison", "ModelAdapter", "Run", "Unsupported", "attack", "attribution",
+    "benchmark", "check", "compare", "frozen", "load_batch", "load_data", "load_model", "methods", "registry", "run", "wrap",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bridge.fused import run_many
 from bridge.metrics import agreement, similarity
 from bridge.metrics.attack import audit, classify
 from bridge.model import ModelAdapter
@@ -34,6 +35,7 @@ class Book:
         self.attacks: list[dict[str, Any]] = []
         self.predictions: list[dict[str, Any]] = []
         self.failures: list[Failure] = []
+        self.plan: dict[str, Any] = {}
         self.outputs: dict[tuple[str, str, float | None], Tensor] = {}
         self._predict("clean", "model", None, x)
         self.judge_model: ModelAdapter | None = None
@@ -55,11 +57,11 @@ class Book:
 
     def compare(self, method: Method, functions: dict[str, Function], params: dict[str, Any], epsilon: float | None) -> None:
         """One method at one epsilon: outputs, times, audits and agreement of all implementations."""
-        drawn = self._drawn(method, params)
+        drawn = self.drawn(method, params)
         runs: dict[str, Run] = {}
         for name, function in functions.items():
             try:
-                runs[name] = self._execute(method, name, function, params, drawn, self.model, self.x)
+                runs[name] = self.execute(method, name, function, params, drawn, self.model, self.x)
             except Exception as error:
                 self.failed(method, name, "run", error)
         self._time(method, functions, runs, params, drawn, epsilon)
@@ -96,7 +98,7 @@ class Book:
                 "epsilon": epsilon, "predicted": guess, "confidence": sure,
             })  # fmt: skip
 
-    def _drawn(self, method: Method, params: dict[str, Any]) -> dict[str, Tensor]:
+    def drawn(self, method: Method, params: dict[str, Any]) -> dict[str, Tensor]:
         """A random method's random numbers, so that all implementations and precisions start from the same tensor."""
         if method.draw is None:
             return {}
@@ -104,10 +106,11 @@ class Book:
             numbers: dict[str, Tensor] = method.draw(self.x, **params)
         return numbers
 
-    def _execute(
+    def execute(
         self, method: Method, name: str, function: Function, params: Mapping[str, Any], drawn: Mapping[str, Tensor],
         model: ModelAdapter, x: Tensor,
     ) -> Run:  # fmt: skip
+        """One implementation on these images, from these random numbers where it takes them."""
         given = dict(params) | {key: value for key, value in drawn.items() if accepts(function, key)}
         given = {k: v.to(x) if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in given.items()}
         classes = self.labels if method.kind == "attack" else self.target
@@ -124,7 +127,7 @@ class Book:
                 if sum(seconds[name]) >= self.timing_seconds:
                     continue
                 try:
-                    again = self._execute(method, name, functions[name], params, drawn, self.model, self.x)
+                    again = self.execute(method, name, functions[name], params, drawn, self.model, self.x)
                     seconds[name].append(again.seconds)
                 except Exception as error:
                     self.failed(method, name, "timing", error)
@@ -152,7 +155,7 @@ class Book:
         judge_model, x64 = self.judge_model, self.x.double()
 
         def reference(model: ModelAdapter, x: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
-            return self._execute(method, "reference", method.reference, params, numbers, model, x).output
+            return self.execute(method, "reference", method.reference, params, numbers, model, x).output
 
         reference32 = runs["reference"].output if "reference" in runs else reference(self.model, self.x, drawn)
         reference64 = reference(judge_model, x64, drawn)
@@ -171,7 +174,7 @@ class Book:
             if own_numbers and seeded64 is reference64:
                 seeded64 = reference(judge_model, x64, {})
             try:
-                output64 = self._execute(method, name, function, params, drawn, judge_model, x64).output
+                output64 = self.execute(method, name, function, params, drawn, judge_model, x64).output
             except Exception as error:
                 self.failed(method, name, "float64", error)
                 self._agree(method, name, epsilon, None)
@@ -189,6 +192,23 @@ class Book:
             nan = float("nan")
             found = Agreement("failed", nan, "failed", nan, nan, len(self.x), "see failures")
         self.agreement.append({"method": method.name, "implementation": name, "epsilon": epsilon} | asdict(found))
+
+    def together(self, methods: Mapping[str, Mapping[str, Any]]) -> None:
+        """All fused methods in one plan, against the same cells one after another."""
+        timed = {(r["method"], r["implementation"], r["epsilon"]): r for r in self.runtime}
+        ran = {name: params for name, params in methods.items() if any(key[:2] == (name, "fused") for key in timed)}
+        if len(ran) < 2:
+            return
+        many = run_many(self.model, self.x, self.target, ran, labels=self.labels, predict=False, seed=self.seed)
+        alone: dict[str, dict[str, float]] = {}
+        for implementation in ("fused", "reference"):
+            cells = [row for (name, by, _), row in timed.items() if by == implementation and name in many]
+            sums = {what: sum(row[what] for row in cells) for what in ("seconds", "forwards", "backwards")}
+            alone |= {implementation: sums} if cells else {}
+        self.plan = {
+            "methods": list(many), "seconds": many.seconds, "forwards": many.forwards, "backwards": many.backwards,
+            "one_after_another": alone, "explained": many.plan.explain(),
+        }  # fmt: skip
 
     def similarities(self, attributions: Iterable[Method]) -> None:
         """Every pair of attributions by the reference (or by whichever implementation there is)."""

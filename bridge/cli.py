@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 # Without --repeats slow cells are timed once or twice, so that the default run stays under a minute on two cores.
 TENTH_OF_A_SECOND = 0.1
+# What `bench --quick` runs: every kind of work, each in seconds.
+QUICK: dict[str, dict[str, Any]] = {
+    "saliency": {}, "input_x_gradient": {}, "layer_gradcam": {}, "guided_backprop": {}, "integrated_gradients": {"n_steps": 20},
+    "occlusion": {}, "fgsm": {}, "bim": {}, "pgd": {"steps": 10}, "fool": {},
+}  # fmt: skip
 COLOURS = {"equal": "green", "rounding": "green", "differs": "red", "failed": "red"}
 
 
@@ -100,7 +105,7 @@ def _functions(given: tuple[str, ...]) -> dict[str, list[Any]]:
 @click.option("-n", "--images", "count", default=16, show_default=True, help="How many images.")
 @click.option("--size", type=int, help="Resize the shorter side to this and crop the centre.")
 @click.option("--methods", metavar="NAMES", help="Comma-separated [default: all; see `gradbridge methods`].")
-@click.option("--implementations", metavar="NAMES", help="Comma-separated: reference, captum, foolbox [default: all].")
+@click.option("--implementations", metavar="NAMES", help="Comma-separated: reference, fused, captum, foolbox [default: all].")
 @click.option(
     "--function",
     "functions",
@@ -195,6 +200,72 @@ class _usage_errors:  # noqa: N801 - used like the context managers of contextli
         if isinstance(error, ValueError | TypeError | KeyError):
             text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
             raise click.UsageError(text) from error
+
+
+@main.command()
+@click.option(
+    "--model", "models", multiple=True, metavar="SOURCE", help="As for compare. Repeatable. [default: zoo:fashion_cnn]"
+)
+@click.option("--random", is_flag=True, help="Random weights: nothing is downloaded, and times do not depend on weights.")
+@click.option("--data", metavar="SOURCE", help="As for compare [default: fits the model].")
+@click.option("--size", type=int, help="Resize the shorter side to this and crop the centre.")
+@click.option("--batch", "batches", type=_numbers, default="8", show_default=True, metavar="SIZES", help="Images in a batch.")
+@click.option("--methods", metavar="NAMES", help="Comma-separated [default: all].")
+@click.option("--implementations", metavar="NAMES", help="Comma-separated: reference, fused, captum, foolbox [default: all].")
+@click.option("--function", "functions", multiple=True, metavar="METHOD=FILE.py:NAME", help="Time your own too. Repeatable.")
+@click.option("--param", "params", multiple=True, metavar="METHOD.NAME=VALUE", help="A method's parameter. Repeatable.")
+@click.option(
+    "--accelerate",
+    "accelerations",
+    multiple=True,
+    type=click.Choice(["compile", "bf16", "cuda_graph"]),
+    help="Time the fused engine with this too, and state what it costs in agreement. Repeatable.",
+)
+@click.option("--rounds", default=5, show_default=True, help="Timed runs of each, taken in turns.")
+@click.option("--threads", default=1, show_default=True, help="CPU threads; with one, other processes disturb least.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+@click.option("--quick", is_flag=True, help="Fewer methods, steps and rounds: under three minutes.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", type=click.Path(file_okay=False), help="The folder for the results [default: runs/<time>-bench].")
+def bench(
+    models: tuple[str, ...], random: bool, data: str | None, size: int | None, batches: list[float], methods: str | None,
+    implementations: str | None, functions: tuple[str, ...], params: tuple[str, ...], accelerations: tuple[str, ...],
+    rounds: int, threads: int, device: str, quick: bool, seed: int, out: str | None,
+) -> None:  # fmt: skip
+    """Time methods by all their implementations, taken in turns: ratios, passes, memory, and whether the answer is right.
+
+    Prints the tables as Markdown and saves them with a figure. Exit code 0 when something was timed, 2 for wrong usage.
+    """
+    import torch
+
+    import bridge
+    from bridge.benchmark import benchmark
+
+    _short_warnings()
+    torch.set_num_threads(threads)
+    names = models or ("zoo:fashion_cnn",)
+    changed = _params(params)
+    if quick:
+        rounds = min(rounds, 3)
+        changed = {name: {**QUICK.get(name, {}), **changed.get(name, {})} for name in {**QUICK, **changed}}
+        methods = methods or ",".join(QUICK)
+        changed = {name: value for name, value in changed.items() if name in methods.split(",")}
+    with _usage_errors():
+        adapters = {name: bridge.load_model(name, pretrained=not random, device=device) for name in names}
+
+        def images(name: str, n: int) -> Any:
+            x, labels = bridge.load_batch(data or _fitting_data(name), n, size=size)
+            return x.to(device), labels
+
+        result = benchmark(
+            adapters, images, methods=_names(methods), implementations=_names(implementations), functions=_functions(functions),
+            params=changed, batches=[int(n) for n in batches], accelerations=accelerations, rounds=rounds, seed=seed,
+        )  # fmt: skip
+    result.manifest["command"] = "gradbridge " + " ".join(sys.argv[1:])
+    saved = result.save(Path(out or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}-bench"))
+    click.echo(str(result))
+    click.echo(f"Saved in {saved}: run.json, records (Parquet), benchmark.md and benchmark.png")
+    sys.exit(0 if len(result.records) else 1)
 
 
 @main.command()

@@ -103,7 +103,7 @@ class Comparison:
         return cls(**frames, x=x, labels=labels, outputs=outputs, manifest=recorded)
 
     def __str__(self) -> str:
-        return tables.summary(self.tables)
+        return tables.summary(self.tables, self.manifest.get("together") or {})
 
 
 @torch.inference_mode(False)
@@ -167,6 +167,8 @@ def compare(
                 given = bound[method.name] | ({"epsilon": epsilon} if method.kind == "attack" else {})
                 book.compare(method, by_name, given, epsilon)
         book.similarities([m for m in chosen if m.kind == "attribution"])
+        if "fused" in wanted:
+            book.together({m.name: bound[m.name] | _all(budgets[m.name]) for m in chosen if m.fast})
     except KeyboardInterrupt:
         book.failures.append(Failure("", "", "compare", "KeyboardInterrupt", "interrupted: what follows was not run"))
     finally:
@@ -174,12 +176,18 @@ def compare(
     recorded = manifest.describe(adapter, images) | {
         "methods": {m.name: {"epsilons": budgets[m.name], "params": bound[m.name]} for m in chosen},
         "implementations": sorted(wanted), "functions": {k: [name_of(f) for f in v] for k, v in own.items()},
-        "seed": seed, "repeats": repeats, "target": "labels" if target is None else "given",
+        "seed": seed, "repeats": repeats, "target": "labels" if target is None else "given", "together": book.plan,
     }  # fmt: skip
     return Comparison(
         **{name: pd.DataFrame(rows, columns=tables.COLUMNS[name]) for name, rows in book.rows().items()},
         x=images.cpu(), labels=classes.cpu(), outputs=book.outputs, manifest=manifest.plain(recorded),
     )  # fmt: skip
+
+
+def _all(epsilons: list[float | None]) -> dict[str, Any]:
+    """The epsilons of an attack as one parameter."""
+    sizes = [e for e in epsilons if e is not None]
+    return {"epsilon": sizes} if sizes else {}
 
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:

@@ -33,5 +33,9 @@ def loss_gradient(model: Model, x: Tensor, labels: Tensor) -> Tensor:
 @torch.no_grad()
 def predict(model: Model, x: Tensor) -> Tensor:
     """The class with the largest logit, (n,) int64; -1 where a logit is not finite."""
-    logits = model(x)
+    return predicted(model(x))
+
+
+def predicted(logits: Tensor) -> Tensor:
+    """The class with the largest logit, (n,) int64; -1 where a logit is not finite."""
     return torch.where(logits.isfinite().all(1), logits.argmax(1), -1)

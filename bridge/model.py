@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bridge.state import frozen
 
@@ -26,11 +27,15 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class Facts:
-    """What one forward pass tells about a model: its logits on these images, and its layers in the order they ended."""
+    """What one forward pass tells about a model: its logits on these images, and its layers in the order they ended.
+
+    `relu_calls` counts calls of nn.ReLU modules, `relu_operations` all ReLUs however they are written.
+    """
 
     logits: Tensor
     layers: tuple[LayerCall, ...]
     relu_calls: int
+    relu_operations: int
 
     @property
     def spatial_layers(self) -> tuple[LayerCall, ...]:
@@ -90,10 +95,13 @@ class ModelAdapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) pixels within `bounds` -> (n, classes) logits."""
+        return logits_of(self.module(self.normalised(x)))
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """(x - mean) / std, what the user's module sees: never x itself, since a first operation may work in place."""
         if self.mean is None or self.std is None:
-            # A model whose first operation works in place must not write into the caller's images.
-            return logits_of(self.module(x.clone()))
-        return logits_of(self.module((x - self.mean.to(x)) / self.std.to(x)))
+            return x.clone()
+        return (x - self.mean.to(x)) / self.std.to(x)
 
     @property
     def dtype(self) -> torch.dtype | None:
@@ -111,30 +119,58 @@ class ModelAdapter(nn.Module):
         mean, std = (None if t is None else t.to(dtype) for t in (self.mean, self.std))
         return ModelAdapter(module, mean, std, self.layer, self.bounds, self.class_names, self.name)
 
+    def knows(self, x: Tensor) -> bool:
+        """Whether `facts` of images of this shape are at hand, without a forward pass."""
+        return self._key(x) in self._facts
+
     def facts(self, x: Tensor) -> Facts:
         """One forward pass of at most four images with a hook on every submodule; kept per image shape."""
-        key = (tuple(x.shape[1:]), x.dtype, x.device, tuple(id(m) for m in self.module.modules()))
+        key = self._key(x)
         if key not in self._facts:
-            self._facts.clear()
-            self._facts[key] = self._observe(x[:4])
+            with torch.no_grad(), frozen(self):
+                self.observe(x[:4].detach().clone())
         return self._facts[key]
 
-    def _observe(self, x: Tensor) -> Facts:
+    def observe(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """A forward pass that leaves its `facts`: the logits, and what each submodule gave last. Call it frozen.
+
+        An output that was overwritten in place after its submodule gave it is left out.
+        """
         seen: dict[str, LayerCall] = {}
+        outputs: dict[str, tuple[Tensor, int]] = {}
         relu_calls = 0
 
-        def observe(name: str, module: nn.Module, output: Any) -> None:
+        def see(name: str, module: nn.Module, output: Any) -> None:
             nonlocal relu_calls
             relu_calls += isinstance(module, nn.ReLU)
             calls = seen.pop(name).calls if name in seen else 0
             seen[name] = LayerCall(name, tuple(output.shape) if isinstance(output, Tensor) else None, calls + 1)
+            if isinstance(output, Tensor):
+                outputs[name] = output, output._version
 
-        with torch.no_grad(), frozen(self):
-            for name, module in self.module.named_modules():
-                if name:
-                    module.register_forward_hook(lambda m, _, output, name=name: observe(name, m, output))
-            logits = self(x.detach().clone())
-        return Facts(logits.detach(), tuple(seen.values()), relu_calls)
+        handles = [
+            module.register_forward_hook(lambda m, _, output, name=name: see(name, m, output))
+            for name, module in self.module.named_modules()
+            if name
+        ]
+        try:
+            with _CountRelus() as relus:
+                logits = self(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        self._facts.clear()
+        self._facts[self._key(x)] = Facts(logits.detach(), tuple(seen.values()), relu_calls, relus.count)
+        return logits, {name: output for name, (output, version) in outputs.items() if output._version == version}
+
+    def _key(self, x: Tensor) -> Any:
+        # The identities of all submodules, since one may have been replaced; walked by hand, which is five times faster.
+        found, left = [], [self.module]
+        while left:
+            module = left.pop()
+            found.append(id(module))
+            left.extend(child for child in module._modules.values() if child is not None)
+        return tuple(x.shape[1:]), x.dtype, x.device, tuple(found)
 
     def cam_layer(self, x: Tensor) -> nn.Module:
         """The layer that Grad-CAM explains: the one named in `wrap`, else the last with a spatial output.
@@ -167,6 +203,16 @@ class ModelAdapter(nn.Module):
                 "only: choose a layer that runs once, for example " + _suggest(facts)
             )
         return self.layer
+
+
+class _CountRelus(TorchDispatchMode):
+    """Counts ReLUs below the modules, however they are written."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += function in (torch.ops.aten.relu.default, torch.ops.aten.relu_.default)
+        return function(*args, **(kwargs or {}))
 
 
 def _suggest(facts: Facts) -> str:

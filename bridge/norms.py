@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -28,16 +30,18 @@ def unit_l2(v: Tensor) -> Tensor:
     return v * per_image(1 / l2_norm(v).clamp(min=TINY), v)
 
 
-def project_linf(x: Tensor, center: Tensor, epsilon: float) -> Tensor:
-    """The point nearest to x with |x - center| <= epsilon everywhere."""
-    return center + (x - center).clamp(-epsilon, epsilon)
+def project_linf(x: Tensor, center: Tensor, epsilon: float | Tensor) -> Tensor:
+    """The point nearest to x with |x - center| <= epsilon everywhere; epsilon a number, or one an image (n, 1, 1, 1)."""
+    # The limits are numbers, or tensors of one an image; clamp takes both, but its types know only the one or the other.
+    limits: Any = (-epsilon, epsilon)
+    return center + (x - center).clamp(*limits)
 
 
-def project_l2(x: Tensor, center: Tensor, epsilon: float) -> Tensor:
+def project_l2(x: Tensor, center: Tensor, epsilon: float | Tensor) -> Tensor:
     """The point nearest to x with norm2(x - center) <= epsilon: d * min(1, epsilon / max(norm2(d), 1e-12))."""
     delta = x - center
-    factor = (epsilon / l2_norm(delta).clamp(min=TINY)).clamp(max=1)
-    return center + delta * per_image(factor, x)
+    factor = (epsilon / per_image(l2_norm(delta).clamp(min=TINY), x)).clamp(max=1)
+    return center + delta * factor
 
 
 def uniform(like: Tensor, low: float, high: float) -> Tensor:

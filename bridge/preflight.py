@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from typing import Any
@@ -9,11 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bridge.model import Facts, ModelAdapter, wrap
 from bridge.registry import Method
-from bridge.state import frozen
 from bridge.types import BridgeWarning
 
 # Images may leave the bounds by this share of the range through float rounding (1 + 1.2e-7); they are clipped back.
@@ -55,11 +54,11 @@ def check_images(model: ModelAdapter, x: Any) -> Tensor:
     if not x.is_leaf:
         warn("the images are the result of a computation that tracks gradients: bridge works on x.detach()")
     x = x.detach()
-    bad = ~x.isfinite().flatten(1).all(1)
-    if bool(bad.any()):
-        raise ValueError(f"images {bad.nonzero()[:, 0].tolist()} contain NaN or infinity")
     low, high = model.bounds
-    smallest, largest = float(x.min()), float(x.max())
+    smallest, largest = (float(end) for end in x.aminmax())  # NaN comes through
+    if not math.isfinite(smallest + largest):
+        bad = ~x.isfinite().flatten(1).all(1)
+        raise ValueError(f"images {bad.nonzero()[:, 0].tolist()} contain NaN or infinity")
     slack = ROUNDING * (high - low)
     if smallest < low - slack or largest > high + slack:
         hint = (
@@ -80,7 +79,8 @@ def check_images(model: ModelAdapter, x: Any) -> Tensor:
     channels = 0 if model.mean is None else model.mean.shape[1]
     if channels > 1 and x.shape[1] != channels:
         raise ValueError(f"images have {x.shape[1]} channels, but the model's mean and std have {channels}")
-    return x.clone(memory_format=torch.contiguous_format).clamp_(low, high)
+    copy = x.clone(memory_format=torch.contiguous_format)
+    return copy if low <= smallest and largest <= high else copy.clamp_(low, high)
 
 
 def check_labels(labels: Any, x: Tensor, classes: int, what: str = "labels") -> Tensor:
@@ -141,7 +141,7 @@ def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
             )
     if "relu" in method.needs:
         modules = model.facts(x).relu_calls
-        functional = _relu_operations(model, x) - modules
+        functional = model.facts(x).relu_operations - modules
         if not modules:
             raise ValueError(
                 f"{method.name} changes the gradient of nn.ReLU modules and {model.name} has none that run"
@@ -153,23 +153,6 @@ def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
                 f"{functional} of the {functional + modules} ReLUs of {model.name} are functional calls, not nn.ReLU modules: "
                 f"{method.name} cannot change their gradient"
             )
-
-
-class _CountRelus(TorchDispatchMode):
-    """Counts ReLUs below the modules, however they are written."""
-
-    count = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += function in (torch.ops.aten.relu.default, torch.ops.aten.relu_.default)
-        return function(*args, **(kwargs or {}))
-
-
-def _relu_operations(model: ModelAdapter, x: Tensor) -> int:
-    counter = _CountRelus()
-    with torch.no_grad(), frozen(model), counter:
-        model(x[:1].clone())
-    return counter.count
 
 
 def preflight(model: nn.Module, x: Any, labels: Any, *, what: str = "labels") -> tuple[ModelAdapter, Tensor, Tensor]:

@@ -21,9 +21,14 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
+from torch import Tensor
+
+from bridge.model import ModelAdapter
+from bridge.shared import Need, Shared
+
 Function = Callable[..., Any]
 Kind = Literal["attribution", "attack"]
-Need = Literal["layer", "relu"]
+Requirement = Literal["layer", "relu"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,19 @@ class Twin:
     library: str
     function: Function
     differs: str = ""
+
+
+@dataclass(frozen=True)
+class Fused:
+    """The fast implementation of a method: `function(shared, **params)`, with what it needs of the shared passes.
+
+    `needs(**params)` names them; `passes(x, **params)` is what it spends besides, as images forwards and backwards for each
+    image (and each epsilon) of the batch, at most.
+    """
+
+    function: Function
+    needs: Callable[..., tuple[Need, ...]]
+    passes: Callable[..., tuple[int, int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +69,10 @@ class Method:
     reference: Function
     paper: str
     norm: str | None = None
-    needs: frozenset[Need] = frozenset()
+    needs: frozenset[Requirement] = frozenset()
     draw: Function | None = None
     twins: dict[str, Twin] = field(default_factory=dict)
+    fast: list[Fused] = field(default_factory=list)  # one or none
 
     def __call__(self, *args: Any, **params: Any) -> Any:
         return self.reference(*args, **params)
@@ -90,17 +109,41 @@ class Method:
 
         return register
 
+    def fused(
+        self, *needs: Need, when: Callable[..., bool] | None = None, passes: Callable[..., tuple[int, int]] | None = None
+    ) -> Callable[[Function], Function]:
+        """Register the fast implementation: `function(shared, **params)` with every parameter of the reference.
+
+        It needs `needs` of the shared passes (where `when(**params)` is true), and spends `passes(x, **params)` besides.
+        """
+
+        def register(function: Function) -> Function:
+            self.fast[:] = [Fused(
+                function, lambda **params: needs if when is None or when(**params) else (), passes or (lambda x, **_: (0, 0))
+            )]  # fmt: skip
+            return function
+
+        return register
+
     def implementations(self) -> tuple[str, ...]:
-        """ "reference" and the libraries that have a twin."""
-        return ("reference", *self.twins)
+        """ "reference", "fused" where there is a fast one, and the libraries that have a twin."""
+        return ("reference", *["fused"] * len(self.fast), *self.twins)
 
     def function(self, implementation: str) -> Function:
         """The code of an implementation. Raises KeyError naming those that exist."""
         if implementation == "reference":
             return self.reference
+        if implementation == "fused" and self.fast:
+            return self._alone
         if implementation not in self.twins:
             raise KeyError(f"{self.name} has no implementation {implementation!r}, only {list(self.implementations())}")
         return self.twins[implementation].function
+
+    def _alone(self, model: ModelAdapter, x: Tensor, target: Tensor, /, **params: Any) -> Any:
+        """The fast implementation for this method only: it makes the shared passes for itself."""
+        bound = self.bind(params)
+        shared = Shared(model, x, self.fast[0].needs(**bound)).differentiate(target, target)
+        return self.fast[0].function(shared, **bound)
 
     def bind(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """All parameters of the method: the given ones over the defaults. Raises TypeError for an unknown one."""
@@ -117,21 +160,21 @@ _loaded = False
 
 
 def attribution(
-    name: str, *, paper: str = "", needs: tuple[Need, ...] = (), draw: Function | None = None
+    name: str, *, paper: str = "", needs: tuple[Requirement, ...] = (), draw: Function | None = None
 ) -> Callable[[Function], Method]:
     """Register `f(model, x, target, **params) -> tensor` as the reference of a new attribution."""
     return _register(name, "attribution", paper, None, needs, draw)
 
 
 def attack(
-    name: str, *, paper: str = "", norm: str | None = None, needs: tuple[Need, ...] = (), draw: Function | None = None
+    name: str, *, paper: str = "", norm: str | None = None, needs: tuple[Requirement, ...] = (), draw: Function | None = None
 ) -> Callable[[Function], Method]:
     """Register `f(model, x, labels, *, epsilon, **params) -> images` as the reference of a new attack."""
     return _register(name, "attack", paper, norm, needs, draw)
 
 
 def _register(
-    name: str, kind: Kind, paper: str, norm: str | None, needs: tuple[Need, ...], draw: Function | None
+    name: str, kind: Kind, paper: str, norm: str | None, needs: tuple[Requirement, ...], draw: Function | None
 ) -> Callable[[Function], Method]:
     def register(function: Function) -> Method:
         known = _METHODS.get(name)

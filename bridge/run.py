@@ -35,11 +35,11 @@ def run(
     """One method on one batch by one implementation: `.output`, `.seconds`, `.forwards`, `.backwards`, `.details`.
 
     `target` (n,): the class to explain, or the true label to attack (with `targeted=True` the class to reach).
-    `implementation` is "reference", a library with a twin, or a function of the same signature. Random numbers come from
-    `seed`; the random state, the model and the images are left as they were. An attack takes a list as `epsilon`, and
-    its output then has a leading axis. Raises KeyError for an unknown method or implementation, TypeError for an unknown
-    parameter, ValueError for images, labels or a model that do not fit (see bridge.preflight), and whatever the
-    implementation raises.
+    `implementation` is "reference", "fused", a library with a twin, or a function of the same signature. Random numbers come
+    from `seed`; the random state, the model and the images are left as they were. An attack takes a list as `epsilon`, and
+    its output then has a leading axis ("fused" runs them in one batch). Raises KeyError for an unknown method or
+    implementation, TypeError for an unknown parameter, ValueError for images, labels or a model that do not fit (see
+    bridge.preflight), and whatever the implementation raises.
     """
     definition = get(name)
     bound = definition.bind(params)
@@ -51,7 +51,9 @@ def run(
     else:
         function, by = implementation, name_of(implementation)
     epsilon: Any = bound.get("epsilon")
-    if np.ndim(epsilon) == 0:
+    if np.ndim(epsilon) == 0 or (implementation == "fused" and len(epsilon)):
+        if np.ndim(epsilon):
+            bound["epsilon"] = [float(each) for each in epsilon]
         return execute(definition, function, by, adapter, images, classes, bound, seed)
     runs = [
         execute(definition, function, by, adapter, images, classes, {**bound, "epsilon": float(each)}, seed) for each in epsilon
@@ -84,17 +86,19 @@ def execute(
     given = accepted(function, method, params)
     images, classes = x.clone(), target.clone()
     with torch.enable_grad(), seeded(seed), frozen(model), counted(model) as passes:
-        _synchronise(x.device)
+        synchronise(x.device)
         start = time.perf_counter()
         returned = function(model, images, classes, **given)
-        _synchronise(x.device)
+        synchronise(x.device)
         seconds = time.perf_counter() - start
     output, details = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, {})
     if not isinstance(output, Tensor):
         raise TypeError(f"{implementation} returned {type(output).__name__} for {method.name}, expected a torch.Tensor")
-    if method.kind == "attack" and output.shape != x.shape:
+    epsilon: Any = params.get("epsilon")
+    expected = (len(epsilon), *x.shape) if np.ndim(epsilon) else tuple(x.shape)
+    if method.kind == "attack" and output.shape != expected:
         raise ValueError(
-            f"{implementation} returned images of shape {tuple(output.shape)} for {method.name}, expected {tuple(x.shape)}"
+            f"{implementation} returned images of shape {tuple(output.shape)} for {method.name}, expected {expected}"
         )
     if method.kind == "attack" and (output.dtype, output.device) != (x.dtype, x.device):
         raise ValueError(
@@ -103,7 +107,7 @@ def execute(
         )
     if not output.is_floating_point():
         raise ValueError(f"{implementation} returned {output.dtype} for {method.name}, expected floating point")
-    if not output.ndim or len(output) != len(x):
+    if not output.ndim or (method.kind == "attribution" and len(output) != len(x)):
         raise ValueError(f"{implementation} returned shape {tuple(output.shape)} for {method.name} of {len(x)} images")
     return Run(method.name, implementation, dict(params), output.detach(), seconds, passes.forwards, passes.backwards, details)
 
@@ -167,6 +171,7 @@ def counted(model: ModelAdapter) -> Iterator[Passes]:
         handle.remove()
 
 
-def _synchronise(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
+    """Wait for a GPU, whose calls return before their work is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -58,13 +58,16 @@ def headline(agreement: pd.DataFrame) -> str:
     return text
 
 
-def summary(tables: Mapping[str, pd.DataFrame]) -> str:
-    """All tables as text for a terminal, verdicts first; needs no knowledge of the project to be read."""
+def summary(tables: Mapping[str, pd.DataFrame], together: Mapping[str, Any] | None = None) -> str:
+    """All tables as text for a terminal, verdicts first; needs no knowledge of the project to be read.
+
+    `together` is what the manifest says of all fused methods in one plan.
+    """
     parts = [
         headline(tables["agreement"]),
         _agreement(tables["agreement"], tables["failures"]),
         _attacks(tables["attacks"]),
-        _runtime(tables["runtime"]),
+        _runtime(tables["runtime"]) + _together(together or {}),
         _similarity(tables["similarity"]),
         _failures(tables["failures"]),
     ]
@@ -165,6 +168,20 @@ def _runtime(runtime: pd.DataFrame) -> str:
     runs = f"Median of {most if fewest == most else f'{fewest} to {most}'} timed run{'s' * (most > 1)} after a warm-up"
     note = f"{runs}, summed over epsilons. F/B: images through the model forwards / backwards."
     return _block("runtime", note, header, rows)
+
+
+def _together(together: Mapping[str, Any]) -> str:
+    if not together:
+        return ""
+    text = (
+        f"\n  All {len(together['methods'])} fused methods in one plan: {together['seconds']:.2f} s, "
+        f"{together['forwards']} / {together['backwards']} passes. One after another:"
+    )
+    alone = [
+        f" {name} {sums['seconds']:.2f} s, {sums['forwards']:.0f} / {sums['backwards']:.0f}"
+        for name, sums in together["one_after_another"].items()
+    ]
+    return text + ";".join(alone) + "."
 
 
 def _similarity(similarity: pd.DataFrame) -> str:

@@ -46,7 +46,7 @@ def check(model: ModelAdapter, x: Tensor, labels: Tensor, params: dict | None = 
         progress=False,
     )
     rows = {(r.method, r.implementation): r for r in result.agreement.itertuples()}
-    twins = {(n, t) for n in bridge.methods() for t in bridge.registry.get(n).twins}
+    twins = {(n, t) for n in bridge.methods() for t in bridge.registry.get(n).implementations()[1:]}
     assert set(rows) == twins, f"not judged: {twins - set(rows)}; {result.failures.to_string()}"
     for pair in sorted(twins - known):
         assert rows[pair].verdict in ("equal", "rounding"), f"{pair}: {rows[pair]}"
@@ -159,7 +159,8 @@ def test_captums_trapezoid_is_named_as_unsupported_not_as_a_disagreement():
     model = bridge.wrap(seeded(Plain))
     result = bridge.compare(
         model, images(), torch.tensor([0, 1, 2]), methods=["integrated_gradients"],
-        params={"integrated_gradients": {"method": "riemann_trapezoid"}}, repeats=1, progress=False,
+        implementations=["reference", "captum"], params={"integrated_gradients": {"method": "riemann_trapezoid"}}, repeats=1,
+        progress=False,
     )  # fmt: skip
     assert result.agreement.empty
     assert list(result.failures["stage"]) == ["unsupported"]
@@ -200,7 +201,7 @@ def test_one_method_failing_loses_nothing_else(fashion):
     verdicts = {(r.method, r.implementation): r.verdict for r in result.agreement.itertuples()}
     assert verdicts == {
         ("saliency", "captum"): "equal", ("saliency", "broken"): "failed", ("saliency", "nothing"): "failed",
-        ("input_x_gradient", "captum"): "equal",
+        ("input_x_gradient", "captum"): "equal", ("saliency", "fused"): "equal", ("input_x_gradient", "fused"): "equal",
     }  # fmt: skip
     assert "out of luck" in result.failures["message"].tolist()
     assert any("NoneType" in message for message in result.failures["message"])
@@ -221,6 +222,6 @@ def test_a_model_that_cannot_be_copied_is_reported_and_its_outputs_are_kept(fash
     _, x, labels = fashion
     network = Uncopyable(seeded(Plain, channels=1)).eval()
     result = bridge.compare(bridge.wrap(network), x, labels % 4, methods=["saliency"], repeats=1, progress=False)
-    assert result.agreement["verdict"].tolist() == ["failed"]
+    assert result.agreement["verdict"].tolist() == ["failed", "failed"]
     assert ("saliency", "captum", None) in result.outputs
     assert "float64" in " ".join(result.failures["stage"])

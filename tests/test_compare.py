@@ -27,15 +27,15 @@ def comparison(fashion):
 
 def test_the_tables_have_a_row_for_everything_that_ran(comparison):
     c = comparison
-    assert len(c.agreement) == 3 + 2 * 3
+    assert len(c.agreement) == 2 * (3 + 2 * 3) + 1  # fused and a library; of fool only fused
     assert set(c.agreement["verdict"]) <= {"equal", "rounding"}
     assert len(c.similarity) == 3
     assert c.similarity[["spearman", "top10_iou", "ssim", "cosine"]].abs().max().max() <= 1
-    assert len(c.runtime) == 3 * 2 + 2 * 2 * 3 + 1
+    assert len(c.runtime) == 3 * 3 + 3 * 2 * 3 + 2
     assert (c.runtime["repeats"] == 3).all()
     assert (c.runtime["seconds"] > 0).all()
-    assert len(c.attacks) == 2 * 2 * 3 + 1
-    assert len(c.predictions) == 4 * (1 + 2 * 2 * 3 + 1)
+    assert len(c.attacks) == 3 * 2 * 3 + 2
+    assert len(c.predictions) == 4 * (1 + 3 * 2 * 3 + 2)
     assert c.failures.empty
     assert set(c.outputs) == {
         (r.method, r.implementation, None if pd.isna(r.epsilon) else r.epsilon) for r in c.runtime.itertuples()
@@ -54,6 +54,15 @@ def test_passes_of_the_model_are_counted(comparison):
     assert passes["pgd", "reference"] == (16, 16)
 
 
+def test_all_fused_methods_in_one_plan_take_fewer_passes_than_one_after_another(comparison):
+    together = comparison.manifest["together"]
+    assert together["methods"] == ["saliency", "integrated_gradients", "layer_gradcam", "fgsm", "pgd", "fool"]
+    alone = together["one_after_another"]
+    assert together["forwards"] < alone["fused"]["forwards"]
+    assert together["backwards"] < alone["reference"]["backwards"]
+    assert "1 backward             of the loss" in together["explained"]
+
+
 def test_a_larger_epsilon_never_fools_fewer_here_and_none_fools_nothing(comparison):
     pgd = comparison.attacks.query("method == 'pgd' and implementation == 'reference'").set_index("epsilon")["success"]
     assert pgd.is_monotonic_increasing
@@ -63,7 +72,8 @@ def test_a_larger_epsilon_never_fools_fewer_here_and_none_fools_nothing(comparis
 
 def test_the_summary_reads_verdicts_first(comparison):
     text = str(comparison)
-    assert text.startswith("5 of 5 pairs agree")
+    assert text.startswith("11 of 11 pairs agree")
+    assert "All 6 fused methods in one plan" in text
     assert text.index("AGREEMENT") < text.index("ATTACKS") < text.index("RUNTIME") < text.index("SIMILARITY")
     assert "16/255" in text
     assert "nan" not in text.lower().replace("nano", "")
@@ -231,5 +241,5 @@ def test_an_attack_that_returns_another_dtype_is_a_failure_and_loses_nothing(fas
         model, x, labels, methods=["fgsm"], functions={"fgsm": lambda m, x, t, epsilon: x.half()}, epsilons=[0.1], repeats=1,
         progress=False,
     )  # fmt: skip
-    assert c.verdicts().loc["fgsm"].to_dict() == {"foolbox": "equal", "<lambda>": "failed"}
+    assert c.verdicts().loc["fgsm"].to_dict() == {"fused": "equal", "foolbox": "equal", "<lambda>": "failed"}
     assert "torch.float16" in c.failures["message"].iloc[0]

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import bridge
+from bridge.fused import run_many
+from bridge.fused.accelerate import accelerated
 from tests.networks import Plain, images, seeded
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -31,3 +33,29 @@ def test_the_gpus_random_state_is_put_back():
 def test_images_on_another_device_are_refused():
     with pytest.raises(ValueError, match="cuda"):
         bridge.run("saliency", bridge.wrap(seeded(Plain).cuda()), images(), [0, 1, 2])
+
+
+def test_the_fused_engine_agrees_on_the_gpu_and_chunks_by_memory():
+    model, x, labels = bridge.wrap(seeded(Plain).cuda()), images(64).cuda(), torch.arange(64).cuda() % 4
+    methods = {name: {} for name in bridge.methods() if bridge.registry.get(name).fast}
+    many = run_many(model, x, labels, methods)
+    assert not many.failures
+    for name in ("saliency", "layer_gradcam", "integrated_gradients", "occlusion", "fgsm"):
+        expected = bridge.run(name, model, x, labels).output
+        torch.testing.assert_close(many[name].output, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_several_epsilons_start_from_the_same_random_numbers_on_the_gpu():
+    model, x = bridge.wrap(seeded(Plain).double().cuda()), images().double().cuda()
+    params = {"epsilon": [0.05, 0.2], "steps": 3}
+    batch = bridge.run("pgd", model, x, [0, 1, 2], implementation="fused", **params).output
+    loop = bridge.run("pgd", model, x, [0, 1, 2], **params).output
+    torch.testing.assert_close(batch, loop, rtol=0, atol=1e-10)
+
+
+def test_a_cuda_graph_gives_the_same_gradients():
+    model, x = bridge.wrap(seeded(Plain).cuda()), images().cuda()
+    fast = accelerated(model, "cuda_graph", x)
+    ours = bridge.run("pgd", fast, x, [0, 1, 2], implementation="fused", steps=5).output
+    expected = bridge.run("pgd", model, x, [0, 1, 2], steps=5).output
+    assert float((ours - expected).abs().gt(1e-5).float().mean()) < 0.01  # a flipped sign moves a pixel

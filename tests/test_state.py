@@ -213,9 +213,11 @@ net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Adapti
 model, x, y = bridge.wrap(net.eval()), torch.rand(2, 1, 8, 8), [0, 2]
 for name in bridge.methods():
     assert bridge.run(name, model, x, y).output.isfinite().all(), name
+    if bridge.registry.get(name).fast:
+        assert bridge.run(name, model, x, y, implementation="fused").output.isfinite().all(), name
 c = bridge.compare(model, x, y, repeats=1, progress=False, methods=["saliency", "fgsm"])
-assert set(c.agreement["verdict"]) == {"failed"}, c.agreement
-assert len(c.runtime) == 3, c.runtime
+assert set(c.agreement.query("implementation != 'fused'")["verdict"]) == {"failed"}, c.agreement
+assert len(c.runtime) == 6, c.runtime
 print("all", len(bridge.methods()))
 """
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -28,6 +28,21 @@ def check(epsilon: float | None, steps: int = 1, step_size: float | None = None,
         raise ValueError(f"steps and restarts must be at least 1, got {steps} and {restarts}")
     if step_size is not None and not 0 <= step_size < float("inf"):
         raise ValueError(f"step_size is absolute, in pixel units, and must be 0 or more, got {step_size}")
+
+
+def sizes(epsilon: float | Sequence[float], steps: int = 1, step_size: float | None = None, restarts: int = 1) -> list[float]:
+    """The epsilons of a fused run, which takes one or several at once; checked."""
+    epsilons = [float(e) for e in epsilon] if isinstance(epsilon, Sequence) else [epsilon]
+    if not epsilons:
+        raise ValueError("epsilon is an empty list: pass one size, or several")
+    for e in epsilons:
+        check(e, steps, step_size, restarts)
+    return epsilons
+
+
+def like_epsilon(images: Sequence[Tensor] | Tensor, epsilon: float | Sequence[float]) -> Tensor:
+    """The images of each epsilon as the run is answered: with a leading axis where several epsilons were asked for."""
+    return torch.stack(list(images)) if isinstance(epsilon, Sequence) else images[0]
 
 
 def projected_descent(

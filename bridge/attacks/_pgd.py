@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bridge.attacks._descent import Direction, Project, check, projected_descent, worst_of
+from bridge.attacks._descent import Direction, Project, check, like_epsilon, projected_descent, sizes, worst_of
 from bridge.attacks._foolbox import run_foolbox, starting_at
+from bridge.fused.descent import descend, same_draws
 from bridge.model import ModelAdapter
+from bridge.shared import Shared
 from bridge.types import Unsupported
 
 
@@ -84,3 +86,42 @@ def starts_of(draw: Callable[[Tensor, float], Tensor]) -> Callable[..., dict[str
         return {"start": drawn[0] if restarts == 1 else torch.stack(drawn)}
 
     return starts
+
+
+def fused_pgd(
+    shared: Shared, draw: Callable[[Tensor, float], Tensor], *, epsilon: float | Sequence[float],
+    step_size: Callable[[float], float], steps: int, random_start: bool, start: Tensor | None, restarts: int,
+    targeted: bool, direction: Direction, project: Project,
+) -> Tensor:  # fmt: skip
+    """`pgd_from` with all epsilons and restarts in one batch, and the first step from the shared gradient where it can be."""
+    x, epsilons = shared.x, sizes(epsilon, steps, None, restarts)
+    for e in epsilons:
+        check(e, steps, step_size(e))
+    check_start(x, start, restarts)
+    if start is not None:
+        starts = [start.to(x).view(restarts, *x.shape)] * len(epsilons)
+    elif random_start:
+        starts = same_draws(lambda e: torch.stack([draw(x, e) for _ in range(restarts)]), epsilons, x.device)
+    elif restarts == 1:
+        starts = [x[None]] * len(epsilons)
+    else:
+        raise ValueError("restarts without a random start would all be the same: pass random_start=True or start=")
+    first = shared["loss_gradient"] if from_the_images(random_start=random_start, start=start) else None
+    ends = descend(
+        shared, torch.cat(starts).clamp(*shared.model.bounds), epsilon=[e for e in epsilons for _ in range(restarts)],
+        step_size=[step_size(e) for e in epsilons for _ in range(restarts)], steps=steps, targeted=targeted,
+        direction=direction, project=project, first=first,
+    ).view(len(epsilons), restarts, *x.shape)  # fmt: skip
+    worst = [worst_of(shared.model, shared.labels, list(each.unbind(0)), targeted=targeted) for each in ends]
+    return like_epsilon(worst, epsilon)
+
+
+def from_the_images(*, random_start: bool, start: Tensor | None, **_: Any) -> bool:
+    """Whether the first step starts from the clean images, whose gradient is shared."""
+    return not random_start and start is None
+
+
+def own_passes(x: Tensor, *, steps: int, restarts: int, **params: Any) -> tuple[int, int]:
+    """The steps of all restarts (the first is shared where it starts from the images), and one look at each restart's end."""
+    backwards = restarts * (steps - from_the_images(**params))
+    return backwards + (restarts if restarts > 1 else 0), backwards

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from bridge.attacks._descent import check, projected_descent
+from bridge.attacks._descent import check, like_epsilon, projected_descent, sizes
 from bridge.attacks._foolbox import run_foolbox
+from bridge.fused.descent import descend
 from bridge.model import ModelAdapter
 from bridge.norms import project_linf
 from bridge.registry import attack
+from bridge.shared import Shared
 
 
 @attack("bim", paper="arXiv:1607.02533", norm="linf")
@@ -29,9 +33,24 @@ def bim(
     """
     check(epsilon, steps, step_size)
     return projected_descent(
-        model, x, labels, x, epsilon=epsilon, steps=steps, step_size=0.2 * epsilon if step_size is None else step_size,
-        targeted=targeted, direction=torch.sign, project=project_linf,
+        model, x, labels, x, epsilon=epsilon, steps=steps, step_size=_step(epsilon, step_size), targeted=targeted,
+        direction=torch.sign, project=project_linf,
     )  # fmt: skip
+
+
+def _step(epsilon: float, step_size: float | None) -> float:
+    return 0.2 * epsilon if step_size is None else step_size
+
+
+@bim.fused("loss_gradient", passes=lambda x, *, steps, **_: (steps - 1, steps - 1))
+def _(shared: Shared, *, epsilon: float | Sequence[float], steps: int, step_size: float | None, targeted: bool) -> Tensor:
+    epsilons = sizes(epsilon, steps, step_size)
+    ends = descend(
+        shared, shared.x.expand(len(epsilons), *shared.x.shape), epsilon=epsilons,
+        step_size=[_step(e, step_size) for e in epsilons], steps=steps, targeted=targeted, direction=torch.sign,
+        project=project_linf, first=shared["loss_gradient"],
+    )  # fmt: skip
+    return like_epsilon(ends, epsilon)
 
 
 @bim.twin("foolbox")
@@ -40,6 +59,6 @@ def _(
 ) -> Tensor:
     from foolbox.attacks import LinfBasicIterativeAttack
 
-    step = 0.2 * epsilon if step_size is None else step_size
+    step = _step(epsilon, step_size)
     attack = LinfBasicIterativeAttack(abs_stepsize=step, steps=steps, random_start=False)
     return run_foolbox(attack, model, x, labels, epsilon=epsilon, targeted=targeted)

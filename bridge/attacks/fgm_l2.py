@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from bridge.attacks._descent import check, towards
+from bridge.attacks._descent import check, like_epsilon, sizes, towards
 from bridge.attacks._foolbox import run_foolbox
 from bridge.gradients import loss_gradient
 from bridge.model import ModelAdapter
 from bridge.norms import project_l2, unit_l2
 from bridge.registry import attack
+from bridge.shared import Shared
 
 
 @attack("fgm_l2", paper="arXiv:1605.07725", norm="l2")
@@ -21,6 +24,13 @@ def fgm_l2(model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float = 0
     check(epsilon)
     step = towards(targeted) * (epsilon * unit_l2(loss_gradient(model, x, labels)))
     return project_l2(x + step, x, epsilon).clamp(*model.bounds)
+
+
+@fgm_l2.fused("loss_gradient")
+def _(shared: Shared, *, epsilon: float | Sequence[float], targeted: bool) -> Tensor:
+    x, step = shared.x, towards(targeted) * unit_l2(shared["loss_gradient"])
+    moved = [project_l2(x + e * step, x, e).clamp_(*shared.model.bounds) for e in sizes(epsilon)]
+    return like_epsilon(moved, epsilon)
 
 
 @fgm_l2.twin("foolbox")

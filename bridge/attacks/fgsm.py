@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from bridge.attacks._descent import check, towards
+from bridge.attacks._descent import check, like_epsilon, sizes, towards
 from bridge.attacks._foolbox import run_foolbox
 from bridge.gradients import loss_gradient
 from bridge.model import ModelAdapter
 from bridge.registry import attack
+from bridge.shared import Shared
 
 
 @attack("fgsm", paper="arXiv:1412.6572", norm="linf")
@@ -19,6 +22,12 @@ def fgsm(model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float = 8 /
     """
     check(epsilon)
     return (x + towards(targeted) * (epsilon * loss_gradient(model, x, labels).sign())).clamp(*model.bounds)
+
+
+@fgsm.fused("loss_gradient")
+def _(shared: Shared, *, epsilon: float | Sequence[float], targeted: bool) -> Tensor:
+    x, bounds, sign = shared.x, shared.model.bounds, shared["loss_gradient"].sign()
+    return like_epsilon([(towards(targeted) * e * sign).add_(x).clamp_(*bounds) for e in sizes(epsilon)], epsilon)
 
 
 @fgsm.twin("foolbox")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from bridge.attacks._descent import check, towards
-from bridge.gradients import loss_gradient, predict
+from bridge.attacks._descent import check, like_epsilon, towards
+from bridge.gradients import loss_gradient, predict, predicted
 from bridge.model import ModelAdapter
 from bridge.norms import project_linf
 from bridge.registry import attack
+from bridge.shared import Shared
 
 
 @attack("fool", paper="arXiv:1607.02533", norm="linf")
@@ -44,3 +48,41 @@ def fool(
             moved = project_linf(moved, x[active], epsilon)
         adversarial[active] = moved.clamp(*model.bounds)
     return adversarial, {"iterations": iterations}
+
+
+@fool.fused("logits", "loss_gradient", passes=lambda x, *, steps, **_: (steps, max(0, steps - 1)))
+def _(
+    shared: Shared, *, epsilon: float | Sequence[float] | None, steps: int, step_size: float, targeted: bool
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One forward pass a step says both who is done and, for the others, where to go; the first is the shared one."""
+    if isinstance(epsilon, Sequence):
+        runs = [_fool(shared, e, steps, step_size, targeted) for e in epsilon]
+        return like_epsilon([images for images, _ in runs], epsilon), {"iterations": torch.stack([n for _, n in runs])}
+    images, iterations = _fool(shared, epsilon, steps, step_size, targeted)
+    return images, {"iterations": iterations}
+
+
+def _fool(shared: Shared, epsilon: float | None, steps: int, step_size: float, targeted: bool) -> tuple[Tensor, Tensor]:
+    check(epsilon, steps, step_size)
+    x, labels = shared.x, shared.labels
+    adversarial, iterations = x.clone(), torch.full_like(labels, -1)
+    active = torch.arange(len(x), device=x.device)
+    logits, gradient = shared["logits"], shared["loss_gradient"]
+    for step in range(steps + 1):
+        if step:
+            images = adversarial[active].requires_grad_(step < steps)
+            logits = shared.model(images)
+        done = (predicted(logits) == labels[active]) == targeted
+        iterations[active[done]] = step
+        left = active[~done]
+        if step == steps or not len(left):
+            break
+        if step:
+            loss = F.cross_entropy(logits[~done], labels[left], reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, images)
+        moved = adversarial[left] + towards(targeted) * (step_size * gradient[~done].sign())
+        if epsilon is not None:
+            moved = project_linf(moved, x[left], epsilon)
+        adversarial[left] = moved.clamp_(*shared.model.bounds)
+        active = left
+    return adversarial, iterations

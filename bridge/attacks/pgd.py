@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from bridge.attacks._pgd import foolbox_pgd, pgd_from, starts_of
+from bridge.attacks._pgd import foolbox_pgd, from_the_images, fused_pgd, own_passes, pgd_from, starts_of
 from bridge.model import ModelAdapter
 from bridge.norms import project_linf, uniform
 from bridge.registry import attack
+from bridge.shared import Shared
 
 
 def uniform_start(x: Tensor, epsilon: float) -> Tensor:
@@ -42,6 +45,18 @@ def pgd(
     """
     return pgd_from(
         model, x, labels, uniform_start, epsilon=epsilon, steps=steps, step_size=_default_step(epsilon, step_size),
+        random_start=random_start, start=start, restarts=restarts, targeted=targeted, direction=torch.sign,
+        project=project_linf,
+    )  # fmt: skip
+
+
+@pgd.fused("loss_gradient", when=from_the_images, passes=own_passes)
+def _(
+    shared: Shared, *, epsilon: float | Sequence[float], steps: int, step_size: float | None, random_start: bool,
+    start: Tensor | None, restarts: int, targeted: bool,
+) -> Tensor:  # fmt: skip
+    return fused_pgd(
+        shared, uniform_start, epsilon=epsilon, step_size=lambda e: _default_step(e, step_size), steps=steps,
         random_start=random_start, start=start, restarts=restarts, targeted=targeted, direction=torch.sign,
         project=project_linf,
     )  # fmt: skip

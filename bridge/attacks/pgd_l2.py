@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from bridge.attacks._pgd import foolbox_pgd, pgd_from, starts_of
+from bridge.attacks._pgd import foolbox_pgd, from_the_images, fused_pgd, own_passes, pgd_from, starts_of
 from bridge.model import ModelAdapter
 from bridge.norms import project_l2, unit_ball, unit_l2
 from bridge.registry import attack
+from bridge.shared import Shared
 
 
 def ball_start(x: Tensor, epsilon: float) -> Tensor:
@@ -39,6 +42,18 @@ def pgd_l2(
     """
     return pgd_from(
         model, x, labels, ball_start, epsilon=epsilon, steps=steps, step_size=_default_step(epsilon, step_size),
+        random_start=random_start, start=start, restarts=restarts, targeted=targeted, direction=unit_l2,
+        project=project_l2,
+    )  # fmt: skip
+
+
+@pgd_l2.fused("loss_gradient", when=from_the_images, passes=own_passes)
+def _(
+    shared: Shared, *, epsilon: float | Sequence[float], steps: int, step_size: float | None, random_start: bool,
+    start: Tensor | None, restarts: int, targeted: bool,
+) -> Tensor:  # fmt: skip
+    return fused_pgd(
+        shared, ball_start, epsilon=epsilon, step_size=lambda e: _default_step(e, step_size), steps=steps,
         random_start=random_start, start=start, restarts=restarts, targeted=targeted, direction=unit_l2,
         project=project_l2,
     )  # fmt: skip

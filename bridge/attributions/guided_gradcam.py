@@ -6,9 +6,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bridge.attributions._captum import quiet
-from bridge.attributions._relu import SKIP
 from bridge.model import ModelAdapter
 from bridge.registry import attribution, get
+from bridge.relu import SKIP
+from bridge.shared import Shared
 
 INTERPOLATIONS = ("nearest", "bilinear")
 
@@ -23,6 +24,14 @@ def guided_gradcam(model: ModelAdapter, x: Tensor, target: Tensor, *, interpolat
         raise ValueError(f"unknown interpolation {interpolation!r}: expected one of {INTERPOLATIONS}")
     cam = get("layer_gradcam")(model, x, target, relu=True)
     return get("guided_backprop")(model, x, target) * F.interpolate(cam, x.shape[2:], mode=interpolation)
+
+
+@guided_gradcam.fused("layer", "guided_gradient")
+def _(shared: Shared, *, interpolation: str) -> Tensor:
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"unknown interpolation {interpolation!r}: expected one of {INTERPOLATIONS}")
+    cam = get("layer_gradcam").fast[0].function(shared, relu=True, upsample=False)
+    return shared["guided_gradient"] * F.interpolate(cam, shared.x.shape[2:], mode=interpolation)
 
 
 @guided_gradcam.twin("captum", differs=SKIP)

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bridge.gradients import input_gradient
+from bridge.fused.chunks import gradient_sum
+from bridge.gradients import input_gradient, target_logits
 from bridge.model import ModelAdapter
 from bridge.registry import attribution
+from bridge.shared import Shared
 from bridge.types import Unsupported
 
 # Captum puts n_steps copies of the batch through the model at once. Above this many pixels (800 images of 28x28, 28 of
@@ -59,6 +61,25 @@ def integrated_gradients(
     for point, weight in zip(*quadrature(method, n_steps), strict=True):
         total += weight * input_gradient(model, baseline + point * way, target)
     return way * total
+
+
+@integrated_gradients.fused("logits", passes=lambda x, *, n_steps, **_: (n_steps + 1, n_steps))
+def _(shared: Shared, *, n_steps: int, baseline: float | Tensor, method: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """In the memory of one chunk; with `completeness`, sum of the map - (logit_t(x) - logit_t(b)), for each image (n,)."""
+    x, target = shared.x, shared.target
+    points, weights = (torch.tensor(values, dtype=x.dtype, device=x.device) for values in quadrature(method, n_steps))
+    start = torch.broadcast_to(torch.as_tensor(baseline, dtype=x.dtype, device=x.device), x.shape)
+    way = x - start
+
+    def on_the_way(image: Tensor, point: Tensor) -> Tensor:
+        return torch.addcmul(start[image], points[point].view(-1, 1, 1, 1), way[image])
+
+    map_ = way * gradient_sum(shared.model, x, target, on_the_way, weights)
+    with torch.no_grad():
+        # A number as the baseline is one image for the whole batch, not n of them.
+        ends = shared.model(start if isinstance(baseline, Tensor) else start[:1]).expand(len(x), -1)
+    gained = target_logits(shared["logits"], target) - target_logits(ends, target)
+    return map_, {"completeness": map_.flatten(1).sum(1) - gained}
 
 
 @integrated_gradients.twin("captum")

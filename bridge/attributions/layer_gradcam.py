@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from bridge.gradients import target_logits
 from bridge.model import ModelAdapter
 from bridge.registry import attribution
+from bridge.shared import Shared
 
 
 @attribution("layer_gradcam", paper="arXiv:1610.02391", needs=("layer",))
@@ -19,6 +20,10 @@ def layer_gradcam(model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool 
     align_corners=False). The layer is the one named in `wrap`, else the last with a spatial output.
     """
     activations, gradient = activations_and_gradient(model, x, target)
+    return _weighted(activations, gradient, x, relu, upsample)
+
+
+def _weighted(activations: Tensor, gradient: Tensor, x: Tensor, relu: bool, upsample: bool) -> Tensor:
     cam = (gradient.mean((2, 3), keepdim=True) * activations).sum(1, keepdim=True)
     cam = cam.relu() if relu else cam
     return F.interpolate(cam, x.shape[2:], mode="bilinear", align_corners=False) if upsample else cam
@@ -40,6 +45,11 @@ def activations_and_gradient(model: ModelAdapter, x: Tensor, target: Tensor) -> 
         handle.remove()
     (gradient,) = torch.autograd.grad(target_logits(logits, target).sum(), kept[0])
     return kept[0].detach(), gradient
+
+
+@layer_gradcam.fused("layer")
+def _(shared: Shared, *, relu: bool, upsample: bool) -> Tensor:
+    return _weighted(shared.activations, shared["layer"], shared.x, relu, upsample)
 
 
 @layer_gradcam.twin("captum")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from bridge.fused.occlusion import drops_of_windows, mean_over_windows
 from bridge.gradients import target_logits
 from bridge.model import ModelAdapter
 from bridge.registry import attribution
+from bridge.shared import Shared
 
 Pair = int | tuple[int, int]
 
@@ -71,6 +75,23 @@ def occlusion(
                 total[area] += drop[:, None, None, None]
                 count[area] += 1
     return total / count
+
+
+@occlusion.fused("logits", passes=lambda x, *, window, stride, **_: (windows(x, window, stride) + 2, 0))
+def _(shared: Shared, *, window: Pair | None, stride: Pair | None, baseline: float | Tensor) -> tuple[Tensor, dict[str, Any]]:
+    """Windows in batches; where the network can be traced, only what a window changes is computed again, layer by layer."""
+    x = shared.x
+    covers, moves = window_and_stride(x, window, stride)
+    cover = torch.broadcast_to(torch.as_tensor(baseline, dtype=x.dtype, device=x.device), x.shape)
+    tops, lefts = (list(starts(side, *pair)) for side, pair in zip(x.shape[2:], zip(covers, moves, strict=True), strict=True))
+    drops, details = drops_of_windows(shared, tops, lefts, covers, moves, cover)
+    return mean_over_windows(drops, tops, lefts, covers, x).expand_as(x).contiguous(), details
+
+
+def windows(x: Tensor, window: Pair | None, stride: Pair | None) -> int:
+    """How many windows cover an image."""
+    (wh, ww), (sh, sw) = window_and_stride(x, window, stride)
+    return len(starts(x.shape[2], wh, sh)) * len(starts(x.shape[3], ww, sw))
 
 
 @occlusion.twin("captum")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from bridge.model import ModelAdapter
 from bridge.norms import linf_norm, per_image
 from bridge.registry import attribution, get
+from bridge.shared import Shared
 
 
 def _max_normalised(map_: Tensor) -> Tensor:
@@ -32,3 +35,16 @@ def occlusion_x_gradient(
     covered = get("occlusion")(model, x, target, window=window, stride=stride, baseline=baseline)
     local = get("input_x_gradient")(model, x, target)
     return (_max_normalised(covered) + _max_normalised(local)) / 2
+
+
+@occlusion_x_gradient.fused("logits", "logit_gradient", passes=lambda x, **params: get("occlusion").fast[0].passes(x, **params))
+def _(
+    shared: Shared,
+    *,
+    window: int | tuple[int, int] | None,
+    stride: int | tuple[int, int] | None,
+    baseline: float | Tensor,
+) -> tuple[Tensor, dict[str, Any]]:
+    covered, details = get("occlusion").fast[0].function(shared, window=window, stride=stride, baseline=baseline)
+    local = get("input_x_gradient").fast[0].function(shared)
+    return (_max_normalised(covered) + _max_normalised(local)) / 2, details

@@ -1,0 +1,75 @@
+"""Optional accelerations of a whole model: they change its numbers, so each is asked for by name and judged by the harness."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from bridge.model import ModelAdapter, logits_of
+
+Acceleration = Literal["compile", "bf16", "cuda_graph"]
+ACCELERATIONS: tuple[Acceleration, ...] = get_args(Acceleration)
+
+
+def accelerated(model: ModelAdapter, how: Acceleration, x: Tensor) -> ModelAdapter:
+    """The same model with another executor; the user's module is shared, not changed.
+
+    "compile": torch.compile, which takes about a minute the first time. "bf16": autocast to bfloat16, logits in float32: about
+    three digits. "cuda_graph": forward and backward recorded once for batches of exactly the shape of `x`, on a GPU, for
+    small networks whose kernels are shorter than their launches. Raises ValueError for another name, or without a GPU.
+    """
+    if how not in ACCELERATIONS:
+        raise ValueError(f"unknown acceleration {how!r}: expected one of {', '.join(ACCELERATIONS)}")
+    layer = model.layer
+    if how == "compile":
+        module: Any = torch.compile(model.module)
+        layer = None if layer is None else f"_orig_mod.{layer}"
+    elif how == "bf16":
+        module = _Autocast(model.module)
+        layer = None if layer is None else f"module.{layer}"
+    else:
+        if x.device.type != "cuda":
+            raise ValueError(f"CUDA graphs need images on a GPU, these are on {x.device}")
+        # The graph replays kernels, not modules: hooks inside do not fire, so there is no layer to explain.
+        module, layer = _Graphed(model, x), None
+    return ModelAdapter(
+        module, model.mean, model.std, layer, model.bounds, model.class_names, f"{model.name}+{how}"
+    ).eval()  # fmt: skip
+
+
+class _Autocast(nn.Module):
+    """Matrix products and convolutions in bfloat16, everything else and the logits in float32."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return logits_of(self.module(x)).float()
+
+
+class _Graphed(nn.Module):
+    """Batches of the recorded shape replay the graph; others run as ever."""
+
+    def __init__(self, model: ModelAdapter, x: Tensor) -> None:
+        super().__init__()
+        self.module = model.module
+        self._shape = x.shape
+        flags = [(p, p.requires_grad) for p in model.module.parameters()]
+        try:
+            for p, _ in flags:  # the recorded backward pass is to the input only
+                p.requires_grad_(False)
+            sample = model.normalised(x.detach()).requires_grad_()
+            self._replay: Any = torch.cuda.make_graphed_callables(lambda images: logits_of(model.module(images)), (sample,))
+        finally:
+            for p, flag in flags:
+                p.requires_grad_(flag)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape == self._shape and x.requires_grad and torch.is_grad_enabled():
+            replayed: Tensor = self._replay(x)
+            return replayed.clone()  # the replay's own output is overwritten by the next one
+        return logits_of(self.module(x))
