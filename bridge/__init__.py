@@ -39,6 +39,7 @@ _MODULES = (
     "metrics",
     "norms",
     "registry",
+    "report",
     "state",
     "store",
     "visualize",

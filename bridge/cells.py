@@ -20,6 +20,9 @@ from bridge.run import accepts, execute
 from bridge.state import seeded
 from bridge.types import Agreement, Failure, Run, Unsupported
 
+# What a first call adds (kernels set up, memory allocated) is some ten milliseconds: little beside this many `timing_seconds`.
+LONG = 3.0
+
 
 class Book:
     """Fills the tables, method by method; what it cannot do becomes a failure."""
@@ -34,7 +37,9 @@ class Book:
         self.runtime: list[dict[str, Any]] = []
         self.attacks: list[dict[str, Any]] = []
         self.predictions: list[dict[str, Any]] = []
+        self.shift: list[dict[str, Any]] = []
         self.failures: list[Failure] = []
+        self.used: set[str] = {"reference", "fused"}  # implementations that have run before
         self.plan: dict[str, Any] = {}
         self.outputs: dict[tuple[str, str, float | None], Tensor] = {}
         self._predict("clean", "model", None, x)
@@ -48,7 +53,7 @@ class Book:
         failures = [asdict(failure) for failure in dict.fromkeys(self.failures)]
         return {
             "agreement": self.agreement, "similarity": self.similarity, "runtime": self.runtime, "attacks": self.attacks,
-            "predictions": self.predictions, "failures": failures,
+            "predictions": self.predictions, "shift": self.shift, "failures": failures,
         }  # fmt: skip
 
     def failed(self, method: Method, implementation: str, stage: str, error: Exception) -> None:
@@ -120,7 +125,12 @@ class Book:
         self, method: Method, functions: dict[str, Function], runs: dict[str, Run], params: dict[str, Any],
         drawn: dict[str, Tensor], epsilon: float | None,
     ) -> None:  # fmt: skip
-        seconds: dict[str, list[float]] = {name: [] for name in runs}
+        # A first call that takes long is a fair measurement itself, unless the library was imported in it.
+        seconds: dict[str, list[float]] = {
+            name: [run.seconds] if name in self.used and run.seconds >= LONG * self.timing_seconds else []
+            for name, run in runs.items()
+        }
+        self.used |= set(runs)
         for repeat in range(self.repeats):
             order = list(runs)
             for name in order[repeat % max(1, len(order)) :] + order[: repeat % max(1, len(order))]:
@@ -210,16 +220,44 @@ class Book:
             "one_after_another": alone, "explained": many.plan.explain(),
         }  # fmt: skip
 
+    def shifts(self, attributions: Iterable[Method], attacks: Iterable[Method]) -> None:
+        """How far each attack's largest epsilon moves the attributions that need no passes of their own."""
+        size = (int(self.x.shape[2]), int(self.x.shape[3]))
+        cheap = [m for m in attributions if m.fast and not any(m.fast[0].passes(self.x, **m.defaults))]
+        clean = {m.name: output for m in cheap if (output := self._output(m, None)) is not None and output.ndim == 4}
+        maps = {name: similarity.importance(map_, size) for name, map_ in clean.items()}
+        ranked = {name: similarity.ranks(map_) for name, map_ in maps.items()}
+        for attack in attacks:
+            sizes = [e for name, _, e in self.outputs if name == attack.name]
+            if not sizes or not maps:
+                continue
+            epsilon = max(sizes, key=lambda e: e or 0)
+            attacked = self._output(attack, epsilon)
+            if attacked is None or not bool(attacked.isfinite().all()):
+                continue
+            low, high = self.model.bounds
+            images = attacked.to(self.x).clamp(low, high)
+            many = run_many(self.model, images, self.target, {name: {} for name in maps}, predict=False, seed=self.seed)
+            for name in many:
+                moved = similarity.importance(many[name].output.cpu(), size)
+                self.shift.append({
+                    "attack": attack.name, "epsilon": epsilon, "method": name,
+                    "spearman": float(similarity.spearman(ranked[name], similarity.ranks(moved)).nanmean()),
+                    "top10_iou": float(similarity.top_k_iou(maps[name], moved).nanmean()),
+                })  # fmt: skip
+
+    def _output(self, method: Method, epsilon: float | None) -> Tensor | None:
+        """By the reference, or by whichever implementation there is."""
+        name = next((i for i in method.implementations() if (method.name, i, epsilon) in self.outputs), None)
+        return None if name is None else self.outputs[method.name, name, epsilon]
+
     def similarities(self, attributions: Iterable[Method]) -> None:
         """Every pair of attributions by the reference (or by whichever implementation there is)."""
         size = (int(self.x.shape[2]), int(self.x.shape[3]))
         maps: dict[str, Tensor] = {}
         for method in attributions:
-            name = next((i for i in method.implementations() if (method.name, i, None) in self.outputs), None)
-            if name is None:
-                continue
-            map_ = self.outputs[method.name, name, None]
-            if map_.ndim == 4 and bool(map_.isfinite().all()):
+            map_ = self._output(method, None)
+            if map_ is not None and map_.ndim == 4 and bool(map_.isfinite().all()):
                 maps[method.name] = similarity.importance(map_, size)
         ranked = {name: similarity.ranks(map_) for name, map_ in maps.items()}
         for a, b in itertools.combinations(maps, 2):

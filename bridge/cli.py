@@ -121,14 +121,15 @@ def _functions(given: tuple[str, ...]) -> dict[str, list[Any]]:
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(file_okay=False), help="The run directory [default: runs/<time>-<model>].")
+@click.option("--report/--no-report", default=True, show_default=True, help="Write report.html into the run directory too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the tables as JSON instead of text.")
 def compare(
     model: str, weights: str | None, mean: list[float] | None, std: list[float] | None, layer: str | None,
     data: str | None, count: int, size: int | None, methods: str | None, implementations: str | None,
     functions: tuple[str, ...], params: tuple[str, ...], epsilons: list[float] | None, epsilons_l2: list[float] | None,
-    repeats: int | None, device: str, dtype: str, seed: int, out: str | None, as_json: bool,
+    repeats: int | None, device: str, dtype: str, seed: int, out: str | None, report: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Run methods by all their implementations on real images; print the tables, save them with a figure.
+    """Run methods by all their implementations on real images; print the tables, save them with a figure and a report.
 
     Without arguments: 16 Fashion-MNIST samples through the embedded classifier, everything there is. Exit code 0 when the
     comparison ran (disagreements are results), 1 when nothing could be compared, 2 for wrong usage.
@@ -159,12 +160,16 @@ def compare(
     folder = Path(out or f"runs/{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}")
     saved = result.save(folder)
     figure = result.figure(folder / "panels.png")
+    if report:
+        result.report(folder / "report.html", title=f"{model} on {source}")
     if as_json:
         click.echo(_json(result, saved))
     else:
         click.echo(f"{len(x)} images of {source} through {model} on {device}, seed {seed}\n")
         click.echo(_coloured(str(result)))
         click.echo(f"\nSaved in {saved}: run.json, tables (Parquet), tensors.safetensors and {figure.name}")
+        if report:
+            click.echo(f"To look at, and to send on: {saved / 'report.html'}")
     sys.exit(0 if result.outputs else 1)
 
 
@@ -266,6 +271,33 @@ def bench(
     click.echo(str(result))
     click.echo(f"Saved in {saved}: run.json, records (Parquet), benchmark.md and benchmark.png")
     sys.exit(0 if len(result.records) else 1)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(file_okay=False), metavar="RUN...")
+@click.option(
+    "-o",
+    "--out",
+    default="report.html",
+    show_default=True,
+    type=click.Path(),
+    help="What to write: .html, .md, .tex, .pdf, or a folder for everything.",
+)
+@click.option("--title", help="The heading.")
+def report(runs: tuple[str, ...], out: str, title: str | None) -> None:  # fmt: skip
+    """Make a report of one run directory, or of several side by side: one file that opens anywhere.
+
+    Exit code 0 when it was written, 2 for wrong usage. For example: gradbridge report runs/first runs/second -o report.html
+    """
+    from bridge.report import report as write
+
+    with _usage_errors():
+        try:
+            path = write(list(runs), out, title=title)
+        except RuntimeError as error:  # no browser to print with
+            raise click.ClickException(str(error)) from error
+    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size
+    click.echo(f"Wrote {path} ({size / 1e6:.1f} MB)")
 
 
 @main.command()

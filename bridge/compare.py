@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,12 +30,13 @@ EPSILONS: dict[str, tuple[float, ...]] = {"linf": (2 / 255, 8 / 255), "l2": (0.2
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found: six tables, the outputs they were computed from, and how to do it again.
+    """What `compare` found: seven tables, the outputs they were computed from, and how to do it again.
 
     `agreement`: one row a method, implementation and epsilon (see `bridge.types.Agreement`). `similarity`: pairs of
     attributions by the reference. `runtime`: medians in seconds, ratio to the reference, images through the model forwards
     and backwards. `attacks`: audited success and norms (see `bridge.types.Score`). `predictions`: a row an image, clean
-    (method "clean") and after each attack. `failures`: what could not be had, and why. `outputs[method, implementation,
+    (method "clean") and after each attack. `shift`: how alike an attribution is before and after each attack's largest epsilon.
+    `failures`: what could not be had, and why. `outputs[method, implementation,
     epsilon]` are tensors on the CPU, epsilon None for attributions.
     """
 
@@ -43,6 +45,7 @@ class Comparison:
     runtime: pd.DataFrame
     attacks: pd.DataFrame
     predictions: pd.DataFrame
+    shift: pd.DataFrame
     failures: pd.DataFrame
     x: Tensor
     labels: Tensor
@@ -51,7 +54,7 @@ class Comparison:
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """The six tables by name."""
+        """The seven tables by name."""
         return {name: getattr(self, name) for name in tables.COLUMNS}
 
     def verdicts(self) -> pd.DataFrame:
@@ -94,6 +97,17 @@ class Comparison:
             bounds=tuple(self.manifest["model"]["bounds"]),
         )  # fmt: skip
 
+    def report(self, path: str | Path = "report.html", **options: Any) -> Path:
+        """Write a report to send on: `.html`, `.md`, `.tex`, `.pdf`, or a folder with everything. See `bridge.report`."""
+        # Looked up by name, since reports stand above comparisons.
+        written: Path = importlib.import_module("bridge.report").report(self, path, **options)
+        return written
+
+    def _repr_html_(self) -> str:
+        """The verdict and the matrix, in a notebook."""
+        shown: str = importlib.import_module("bridge.report").fragment(self)
+        return shown
+
     @classmethod
     def load(cls, folder: str | Path) -> Comparison:
         """Read a run directory that `save` wrote. Raises ValueError where one of its files is missing or corrupt."""
@@ -123,14 +137,15 @@ def compare(
     seed: int = 0,
     progress: bool = True,
 ) -> Comparison:
-    """Every method by every implementation on one batch: a `Comparison` with six tables.
+    """Every method by every implementation on one batch: a `Comparison` with seven tables.
 
     `methods` and `implementations` default to all there are; `functions={"fgsm": mine}` adds your own. Attributions
     explain `target` (default: `labels`), attacks start from `labels`. `params={"pgd": {"steps": 10}}` changes parameters.
     `epsilons` is a list for the Linf attacks or {"linf": [...], "l2": [...], "pgd": [...]} by norm or method. Times are
     medians of `repeats`, interleaved between implementations, after a warm-up of each; an implementation is not timed again
-    once its timed runs of a cell have taken `timing_seconds`. What raises becomes a row of `failures`; Ctrl-C keeps what is
-    there. Raises KeyError, TypeError or ValueError for a request that makes no sense.
+    once its timed runs of a cell have taken `timing_seconds`, nor at all where its warm-up took three times that. What raises
+    becomes a row of `failures`; Ctrl-C keeps what is there. Raises KeyError, TypeError or ValueError for a request that makes
+    no sense.
     """
     adapter, images, classes = preflight(model, x, labels)
     explained = classes if target is None else check_labels(target, images, adapter.facts(images).logits.shape[1], "target")
@@ -167,6 +182,7 @@ def compare(
                 given = bound[method.name] | ({"epsilon": epsilon} if method.kind == "attack" else {})
                 book.compare(method, by_name, given, epsilon)
         book.similarities([m for m in chosen if m.kind == "attribution"])
+        book.shifts([m for m in chosen if m.kind == "attribution"], [m for m in chosen if m.kind == "attack"])
         if "fused" in wanted:
             book.together({m.name: bound[m.name] | _all(budgets[m.name]) for m in chosen if m.fast})
     except KeyboardInterrupt:

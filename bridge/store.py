@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pandas as pd
 from pyarrow import ArrowException
@@ -17,14 +18,17 @@ FORMAT = 1
 
 
 def tensor_name(method: str, implementation: str, epsilon: float | None) -> str:
-    """`method/implementation`, with `/epsilon` for an attack of a stated size: the key in `tensors.safetensors`."""
-    return "/".join([method, implementation, *([] if epsilon is None else [repr(epsilon)])])
+    """`method/implementation`, with `/epsilon` for an attack of a stated size: the key in `tensors.safetensors`.
+
+    A `/` in the name of a user's function is written as %2F.
+    """
+    return "/".join([method, quote(implementation, safe=" <>+"), *([] if epsilon is None else [repr(epsilon)])])
 
 
 def tensor_key(name: str) -> tuple[str, str, float | None]:
     """The inverse of `tensor_name`."""
     method, implementation, *epsilon = name.split("/")
-    return method, implementation, float(epsilon[0]) if epsilon else None
+    return method, unquote(implementation), float(epsilon[0]) if epsilon else None
 
 
 def write(

@@ -23,6 +23,7 @@ COLUMNS = {
         "l0", "l2", "linf", "unchanged", "invalid", "reasons",
     ],
     "predictions": ["image", "label", "method", "implementation", "epsilon", "predicted", "confidence"],
+    "shift": ["attack", "epsilon", "method", "spearman", "top10_iou"],
     "failures": ["method", "implementation", "stage", "error", "message"],
 }  # fmt: skip
 
@@ -166,6 +167,7 @@ def _runtime(runtime: pd.DataFrame) -> str:
     header = ["method", *(f"{i} ms" for i in implementations), *(f"{i} F/B" for i in implementations)]
     fewest, most = int(runtime["repeats"].min()), int(runtime["repeats"].max())
     runs = f"Median of {most if fewest == most else f'{fewest} to {most}'} timed run{'s' * (most > 1)} after a warm-up"
+    runs += " (of slow ones the only run)" if fewest < most else ""
     note = f"{runs}, summed over epsilons. F/B: images through the model forwards / backwards."
     return _block("runtime", note, header, rows)
 

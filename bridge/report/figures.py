@@ -1,0 +1,99 @@
+"""The figures of a comparison for a paper: panels, runtime, robust accuracy over epsilon, similarity; PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bridge.compare import Comparison
+
+STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
+
+
+def write_figures(run: Comparison, folder: Path, *, kinds: Sequence[str] = ("png",), dpi: int = 300) -> list[Path]:
+    """Write what there is to draw; returns the paths."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [run.figure(folder / "panels.png")] if run.outputs else []
+    draws = {"runtime": _runtime, "robust_accuracy": _robust_accuracy, "similarity": _similarity}
+    for name, draw in draws.items():
+        with matplotlib.rc_context(STYLE):
+            figure = Figure(figsize=(6, 4), layout="constrained")
+            FigureCanvasAgg(figure)
+            if not draw(run, figure):
+                continue
+            for kind in kinds:
+                path = folder / f"{name}.{kind}"
+                figure.savefig(path, dpi=dpi)
+                written.append(path)
+    return written
+
+
+def _runtime(run: Comparison, figure: Any) -> bool:
+    if not len(run.runtime):
+        return False
+    table = run.runtime.groupby(["method", "implementation"], sort=False)["seconds"].sum().unstack(sort=False) * 1000
+    figure.set_size_inches(6, 1.2 + 0.12 * table.size)
+    axes = figure.subplots()
+    table.iloc[::-1].plot.barh(ax=axes, width=0.85, logx=True)
+    axes.set(xlabel="milliseconds, summed over epsilons", ylabel="")
+    axes.legend(frameon=False, fontsize=8)
+    return True
+
+
+def _robust_accuracy(run: Comparison, figure: Any) -> bool:
+    curves = robust_accuracy(run)
+    if not curves:
+        return False
+    norms = list(dict.fromkeys(norm for norm, _ in curves))
+    figure.set_size_inches(4.5 * len(norms), 3.4)
+    for axes, norm in zip(figure.subplots(1, len(norms), squeeze=False)[0], norms, strict=True):
+        for (of, method), points in curves.items():
+            if of == norm:
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=method)
+        axes.set(xlabel=f"epsilon ({norm})", ylabel="robust accuracy", ylim=(-0.02, 1.02))
+        axes.legend(frameon=False, fontsize=7)
+    return True
+
+
+def robust_accuracy(run: Comparison) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """(norm, attack) -> points (epsilon, share of all images that are still classified right), from 0 on; by the reference."""
+    curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for method, rows in run.attacks.dropna(subset=["epsilon"]).groupby("method", sort=False):
+        first = rows[rows["implementation"] == rows["implementation"].iloc[0]].sort_values("epsilon")
+        if first["correct"].iloc[0]:
+            clean = first["correct"].iloc[0] / first["images"].iloc[0]
+            points = [(0.0, float(clean))] + [(float(r.epsilon), float(clean * (1 - r.success))) for r in first.itertuples()]
+            curves[str(first["norm"].iloc[0] or "linf"), str(method)] = points
+    return curves
+
+
+def _similarity(run: Comparison, figure: Any) -> bool:
+    if not len(run.similarity):
+        return False
+    names, matrix = similarity_matrix(run)
+    figure.set_size_inches(1.5 + 0.5 * len(names), 1.2 + 0.45 * len(names))
+    axes = figure.subplots()
+    picture = axes.imshow(matrix, cmap="bwr", vmin=-1, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    for (row, column), value in np.ndenumerate(matrix):
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6)
+    figure.colorbar(picture, label="Spearman correlation")
+    return True
+
+
+def similarity_matrix(run: Comparison) -> tuple[list[str], np.ndarray]:
+    """The methods, and the rank correlation of each pair."""
+    names = list(dict.fromkeys([*run.similarity["method_a"], *run.similarity["method_b"]]))
+    matrix = np.eye(len(names))
+    for row in run.similarity.itertuples():
+        a, b = names.index(row.method_a), names.index(row.method_b)
+        matrix[a, b] = matrix[b, a] = row.spearman
+    return names, matrix

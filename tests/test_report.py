@@ -1,0 +1,360 @@
+"""The report: complete without a network, hostile names are text, and it works in a real browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+import bridge
+from bridge.cli import main
+from bridge.report import report
+from bridge.report.page import page
+
+EVIL = "<img src=x onerror=\"document.title='owned'\">"
+BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+
+
+def wrong(model, x, labels, *, epsilon):
+    return (x + epsilon / 2).clamp(0, 1)
+
+
+def unlucky(model, x, labels, *, epsilon):
+    raise RuntimeError(f"could not open {EVIL}")
+
+
+@pytest.fixture(scope="module")
+def run() -> bridge.Comparison:
+    """A small comparison with a disagreement, a failure, and names that would like to run."""
+    model = bridge.load_model("zoo:fashion_cnn", class_names=[EVIL, *"bcdefghij"])
+    x, labels = bridge.load_batch("samples:fashion_mnist", 8)
+    labels[0] = 0  # called EVIL, and predicted as another
+    wrong.__name__ = "mine & <b>yours</b>"
+    return bridge.compare(
+        model, x, labels, methods=["saliency", "layer_gradcam", "input_x_gradient", "fgsm", "pgd", "uniform_noise_linf"],
+        functions={"fgsm": [wrong, unlucky]}, params={"pgd": {"steps": 5}}, epsilons=[4 / 255, 24 / 255], repeats=1,
+        progress=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def written(run, tmp_path_factory) -> Path:
+    return run.report(tmp_path_factory.mktemp("report") / "report.html")
+
+
+class Reader(HTMLParser):
+    """All tags with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_nothing_is_fetched_from_anywhere(written):
+    reader = Reader(written.read_text())
+    links = [v for _, attributes in reader.tags for k, v in attributes.items() if k in ("src", "href", "srcset", "action")]
+    assert links
+    assert all(link.startswith(("data:image/webp;base64,", "#")) for link in links)
+    assert "http://" not in written.read_text()
+    assert "https://" not in written.read_text()
+    (policy,) = [a["content"] for t, a in reader.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+    assert "unsafe" not in policy
+
+
+def test_hostile_names_and_messages_are_text(written):
+    reader = Reader(written.read_text())
+    assert not [t for t, attributes in reader.tags if "onerror" in attributes or t == "b"]
+    assert not [t for t, attributes in reader.tags if "style" in attributes]  # the policy would refuse it
+    assert f"could not open {EVIL}" in reader.text
+    assert "mine & <b>yours</b>" in reader.text
+
+
+def test_the_verdict_comes_first_and_the_worst_disagreement_is_named(run, written):
+    text = Reader(written.read_text()).text
+    assert "of 13 pairs are equal to the reference or within rounding" in text
+    assert re.findall(r'<h2 id="run0-(\w+)-h"', written.read_text()) == [
+        "card", "agreement", "runtime", "attacks", "gallery", "similarity", "shift", "failures", "again",
+    ]  # fmt: skip
+    assert re.search(r"mine & <b>yours</b>'s fgsm differs on \d+ images", text)
+    assert "bridge.compare(model, x, labels" in text  # how to make it again
+
+
+def test_every_number_of_the_page_is_the_tables(run, written):
+    text = Reader(written.read_text()).text
+    for row in run.attacks.itertuples():
+        assert f"{row.success:.0%}" in text
+    for row in run.runtime.itertuples():
+        assert f"{1000 * row.seconds:.1f}" in text
+    for row in run.shift.itertuples():
+        assert f"{row.spearman:.2f} " in text
+
+
+def test_every_image_has_its_maps_attacks_and_changes_with_alternative_texts(run, written):
+    images = [a for t, a in Reader(written.read_text()).tags if t == "img"]
+    assert len(images) == 8 * (1 + 3 + 2 * 3)
+    assert all(a["alt"] for a in images)
+    assert all(a["loading"] == "lazy" for a in images)
+
+
+def test_the_default_size_stays_small(written):
+    assert written.stat().st_size < 400_000
+
+
+@pytest.mark.slow
+def test_two_hundred_images_with_ten_maps_fit_their_budget(run, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    n, side = 200, 224
+    # Photographs and maps are smooth, noise is what WebP cannot hold: a mixture of both.
+    coarse = torch.rand(n, 3, 14, 14, generator=generator)
+    x = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
+    grain = torch.randn(n, 3, side, side, generator=generator)
+    x = (x + 0.02 * grain).clamp(0, 1)
+    maps = {(f"map_{k}", "reference", None): (0.3 * grain[:, :1] * x[:, :1]).roll(k, 0) for k in range(10)}
+    clean = pd.DataFrame({
+        "image": range(n), "label": 0, "method": "clean", "implementation": "model", "epsilon": None, "predicted": 0,
+        "confidence": 0.9,
+    })  # fmt: skip
+    large = bridge.Comparison(
+        run.agreement, run.similarity, run.runtime, run.attacks.iloc[:0], clean, run.shift, run.failures, x,
+        torch.zeros(n, dtype=torch.int64), maps, run.manifest,
+    )  # fmt: skip
+    path = large.report(tmp_path / "large.html")
+    assert path.stat().st_size < 35e6, path.stat().st_size
+
+
+def test_two_runs_stand_side_by_side_with_their_differences_marked(run, tmp_path):
+    verdicts = run.agreement["verdict"].where(run.agreement["method"] != "saliency", "differs")
+    other = dataclasses.replace(run, agreement=run.agreement.assign(verdict=verdicts))
+    text = page({"before": run, "after": other})
+    reader = Reader(text)
+    changed = [a for t, a in reader.tags if t == "tr" and a.get("class") == "changed"]
+    assert len(changed) == len(run.agreement.query("method == 'saliency'"))
+    assert "before: verdict" in reader.text
+    assert len({a["id"] for _, a in reader.tags if "id" in a}) == sum("id" in a for _, a in reader.tags)
+
+
+def test_the_command_line_reads_run_directories(run, tmp_path):
+    run.save(tmp_path / "first")
+    run.save(tmp_path / "second")
+    runner = CliRunner()
+    out = tmp_path / "both.html"
+    done = runner.invoke(main, ["report", str(tmp_path / "first"), str(tmp_path / "second"), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "side by side" in out.read_text()
+    assert runner.invoke(main, ["report", str(tmp_path / "none"), "-o", str(out)]).exit_code == 2
+    assert runner.invoke(main, ["report", str(tmp_path / "first"), "-o", "report.docx"]).exit_code == 2
+
+
+def test_a_folder_holds_everything(run, tmp_path):
+    folder = run.report(tmp_path / "all", metrics={"my metric": pd.DataFrame({"name": [EVIL], "value": [0.5]})})
+    names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert {"report.html", "report.md", "tables.tex", "tables/agreement.csv", "tables/my_metric.parquet"} <= names
+    assert {"figures/panels.png", "figures/runtime.svg", "figures/robust_accuracy.png", "figures/similarity.svg"} <= names
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / "tables" / "runtime.parquet"), run.runtime)
+    assert len(pd.read_csv(folder / "tables" / "attacks.csv")) == len(run.attacks)
+    assert "my metric" in Reader((folder / "report.html").read_text()).text
+
+
+def test_markdown_shows_tables_and_links_pictures(run, tmp_path):
+    path = run.report(tmp_path / "report.md")
+    text = path.read_text()
+    assert "<img" not in text
+    assert "| saliency | equal | equal |" in text
+    for link in re.findall(r"!\[\w+\]\((.+?)\)", text):
+        assert (tmp_path / link).is_file()
+    assert "![panels]" in text
+
+
+def test_latex_is_booktabs_and_escaped(run, tmp_path):
+    text = run.report(tmp_path / "tables.tex").read_text()
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == text.count(r"\begin{table}") >= 4
+    assert r"input\_x\_gradient" in text
+    assert not re.search(r"(?<!\\)&(?= <b>)", text)  # the & of a name is escaped
+    assert not re.search(r"(?<!\\)_", text.replace("booktabs", ""))
+
+
+def test_a_notebook_shows_the_verdict_and_the_matrix(run):
+    shown = run._repr_html_()
+    assert "<strong>" in shown
+    assert "<b>yours" not in shown
+    assert "saliency" in shown
+
+
+def test_reports_say_what_makes_no_sense(run, tmp_path):
+    with pytest.raises(ValueError, match=r"unknown kind of report '.docx'"):
+        run.report(tmp_path / "report.docx")
+    with pytest.raises(ValueError, match="no complete run directory"):
+        report(tmp_path / "nowhere", tmp_path / "report.html")
+    with pytest.raises(ValueError, match="no run to report"):
+        report([], tmp_path / "report.html")
+
+
+def test_without_a_browser_a_pdf_is_refused_in_words(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(RuntimeError, match="printed by a browser"):
+        run.report(tmp_path / "report.pdf")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if BROWSER is None:
+        pytest.skip("no Chromium or Chrome is installed")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=BROWSER, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser, written) -> Iterator[Any]:
+    """The page in a browser whose network is cut; it must not complain."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    tab, complaints, requests = context.new_page(), [], []
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto(written.as_uri())
+    yield tab
+    assert not complaints
+    assert not [url for url in requests if not url.startswith(("file:", "data:"))]
+    context.close()
+
+
+def eventually(tab: Any, condition: str) -> None:
+    """Wait until it is so; playwright's own waiting evaluates a string in the page, which the page's policy refuses."""
+    for _ in range(100):
+        if tab.evaluate(condition):
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError(f"never so: {condition}")
+
+
+def test_the_page_is_complete_with_the_network_cut(opened):
+    assert opened.title() == "Attributions and attacks, cross-checked"  # and nothing of EVIL has run
+    opened.evaluate("document.querySelector('.gallery').scrollIntoView()")
+    eventually(opened, "[...document.querySelectorAll('.row:first-child img')].every(i => i.complete && i.naturalWidth)")
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_tables_sort_by_a_click_and_say_so(opened):
+    table = opened.locator("#run0-runtime table")
+    table.locator("th button", has_text="ms").first.click()
+    column = [float(t) for t in table.locator("tbody tr td:nth-child(4)").all_inner_texts()]
+    assert column == sorted(column)
+    assert table.locator("th[aria-sort=ascending]").count() == 1
+    table.locator("th button", has_text="ms").first.click()
+    column = [float(t) for t in table.locator("tbody tr td:nth-child(4)").all_inner_texts()]
+    assert column == sorted(column, reverse=True)
+
+
+def test_filters_show_what_was_asked_for(opened, run):
+    form = opened.locator(".filters")
+    form.locator("[name=right]").select_option("no")
+    wrong_now = int((run.predictions.query("method == 'clean'")["predicted"].to_numpy() != run.labels.numpy()).sum())
+    assert opened.locator(".row:visible").count() == wrong_now >= 1
+    assert f"{wrong_now} of 8 images" in form.inner_text()
+    form.locator("[name=right]").select_option("")
+    form.locator("[name=class]").select_option(EVIL)
+    assert opened.locator(".row:visible").count() == 1
+    form.locator("[name=class]").select_option("")
+    form.locator("[name=fooled]").select_option("pgd")
+    fooled = opened.locator(".row:visible")
+    assert 0 < fooled.count() < 8
+    assert all("pgd" in text for text in fooled.locator("h3").all_text_contents())
+    form.locator("[name=fooled]").select_option("")
+    form.locator("[name=kind]").select_option("=saliency")
+    assert opened.locator(".row").first.locator(".cell:visible").count() == 2
+    form.locator("[name=kind]").select_option("")
+    form.locator("[name=sort]").select_option("confidence")
+    order = [float(r.get_attribute("data-confidence")) for r in opened.locator(".row").all()]
+    assert order == sorted(order)
+    opened.locator("[name=verdict]").select_option("differs")
+    assert opened.locator(".matrix tbody tr:visible").count() == 2  # fgsm by the wrong function, the noise by Foolbox
+
+
+def test_the_slider_lays_the_maps_over_their_image(opened):
+    opened.locator(".row").first.scroll_into_view_if_needed()
+    opened.locator("[name=opacity]").fill("40")
+    eventually(opened, "document.querySelector('.cell.map img').style.opacity === '0.4'")
+    image = opened.locator(".row").first.locator(".cell.image img").get_attribute("src")
+    assert image in opened.evaluate("document.querySelector('.cell.map .frame').style.backgroundImage")
+
+
+def test_the_gap_shows_on_hover_and_on_focus(opened):
+    cell = opened.locator(".matrix button.v").first
+    tip = cell.locator(".tip")
+    assert not tip.is_visible()
+    cell.hover()
+    assert tip.is_visible()
+    opened.mouse.move(0, 0)
+    cell.focus()
+    assert tip.is_visible()
+    assert "noise floor" in tip.inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(browser, written, scheme):
+    axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
+    source = (Path(axe.__file__).parent / "axe.min.js").read_text()
+    context = browser.new_context(color_scheme=scheme, bypass_csp=True)
+    tab = context.new_page()
+    tab.goto(written.as_uri())
+    tab.evaluate(source)
+    found = tab.evaluate("axe.run()")["violations"]
+    serious = [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")]
+    assert not serious, serious
+    context.close()
+
+
+def test_a_phone_needs_no_sideways_scrolling(browser, written):
+    tab = browser.new_page(viewport={"width": 390, "height": 800})
+    tab.goto(written.as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    tab.close()
+
+
+def test_without_javascript_tables_and_pictures_are_there(browser, written):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(written.as_uri())
+    assert tab.locator(".matrix tbody tr").count() == 6
+    assert tab.locator(".row img").count() == 8 * 10
+    assert not tab.locator(".filters").is_visible()
+    context.close()
+
+
+def test_the_first_paint_does_not_wait_for_the_pictures(browser, written):
+    tab = browser.new_page()
+    start = time.perf_counter()
+    tab.goto(written.as_uri(), wait_until="commit")
+    tab.wait_for_selector(".verdict-line")
+    assert time.perf_counter() - start < 2
+    tab.close()
+
+
+def test_a_pdf_is_printed_where_a_browser_is(run, tmp_path):
+    if BROWSER is None:
+        pytest.skip("no Chromium or Chrome is installed")
+    assert run.report(tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
