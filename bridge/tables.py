@@ -168,7 +168,10 @@ def _runtime(runtime: pd.DataFrame) -> str:
     fewest, most = int(runtime["repeats"].min()), int(runtime["repeats"].max())
     runs = f"Median of {most if fewest == most else f'{fewest} to {most}'} timed run{'s' * (most > 1)} after a warm-up"
     runs += " (of slow ones the only run)" if fewest < most else ""
-    note = f"{runs}, summed over epsilons. F/B: images through the model forwards / backwards."
+    note = f"{runs}, summed over epsilons. F/B: images through the model forwards / backwards"
+    note += (
+        "\n  (without the windows of which fused occlusion computes only what changes)." if "fused" in implementations else "."
+    )
     return _block("runtime", note, header, rows)
 
 
