@@ -32,6 +32,7 @@ _WHERE = {
 _MODULES = (
     "attacks",
     "attributions",
+    "callbacks",
     "conformance",
     "fused",
     "gradients",
