@@ -269,3 +269,15 @@ def test_a_hugging_face_model_from_a_folder(tmp_path):
     result = bridge.compare(model, x, [0, 2], methods=["saliency", "layer_gradcam", "fgsm"], repeats=1, progress=False)
     assert set(result.agreement["verdict"]) <= {"equal", "rounding"}
     assert result.failures.empty
+
+
+def test_imagenet_weights_from_a_file_are_the_networks_own(real_data):
+    path = real_data.P("imagenet_models", "squeezenet1_1.safetensors")
+    model = bridge.load_model("torchvision:squeezenet1_1", weights=path)
+    x, labels = real_data.imagenet_samples(n=200)
+    ours = bridge.wrap(real_data.squeezenet(), mean=real_data.IMAGENET_MEAN, std=real_data.IMAGENET_STD)
+    with torch.no_grad():
+        predicted = torch.cat([model(part).argmax(1) for part in x.split(20)])
+        assert torch.equal(model(x[:20]), ours(x[:20]))
+    assert float((predicted == labels).float().mean()) == pytest.approx(0.645, abs=0.01)  # as its source states
+    assert model.class_names[130] == "flamingo"
