@@ -179,7 +179,10 @@ def _lucent(data: ModuleType, steps: int) -> Tensor | None:
     try:
         from lucent.optvis import objectives, param, render
     except ImportError:
-        click.echo("lucent is not installed (pip install --no-deps torch-lucent): not compared", err=True)
+        click.echo(
+            "lucent is not installed (pip install --no-deps torch-lucent kornia==0.4.1; pip install decorator): not compared",
+            err=True,
+        )
         return None
     network = data.squeezenet().eval()
     drawn = []

