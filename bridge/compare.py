@@ -67,8 +67,8 @@ class Comparison:
         tensors |= {store.tensor_name(*key): output for key, output in self.outputs.items()}
         return store.write(folder, self.manifest, self.tables, tensors)
 
-    def figure(self, path: str | Path) -> Path:
-        """Write a PNG: images, the reference's attributions, and at each attack's largest epsilon its images and changes."""
+    def figure(self, path: str | Path, *, dpi: int = 100) -> Path:
+        """Write a PNG or SVG: images, the reference's attributions, at each attack's largest epsilon its images and changes."""
         names = self.manifest["model"]["class_names"]
 
         def called(label: int) -> str:
@@ -94,7 +94,7 @@ class Comparison:
         maps = {name: self.outputs[key] for name, key in largest.items() if name not in attacks and self.outputs[key].ndim == 4}
         return panels(
             path, self.x, [called(int(label)) for label in self.labels], maps, adversarials, captions=captions,
-            bounds=tuple(self.manifest["model"]["bounds"]),
+            bounds=tuple(self.manifest["model"]["bounds"]), dpi=dpi,
         )  # fmt: skip
 
     def report(self, path: str | Path = "report.html", **options: Any) -> Path:

@@ -146,7 +146,7 @@ def test_a_folder_holds_everything(run, tmp_path):
     folder = run.report(tmp_path / "all", metrics={"my metric": pd.DataFrame({"name": [EVIL], "value": [0.5]})})
     names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert {"report.html", "report.md", "tables.tex", "tables/agreement.csv", "tables/my_metric.parquet"} <= names
-    assert {"figures/panels.png", "figures/runtime.svg", "figures/robust_accuracy.png", "figures/similarity.svg"} <= names
+    assert {"figures/panels.svg", "figures/runtime.svg", "figures/robust_accuracy.png", "figures/similarity.svg"} <= names
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "tables" / "runtime.parquet"), run.runtime)
     assert len(pd.read_csv(folder / "tables" / "attacks.csv")) == len(run.attacks)
     assert "my metric" in Reader((folder / "report.html").read_text()).text

@@ -20,7 +20,7 @@ def write_figures(run: Comparison, folder: Path, *, kinds: Sequence[str] = ("png
     from matplotlib.figure import Figure
 
     folder.mkdir(parents=True, exist_ok=True)
-    written = [run.figure(folder / "panels.png")] if run.outputs else []
+    written = [run.figure(folder / f"panels.{kind}", dpi=dpi) for kind in kinds] if run.outputs else []
     draws = {"runtime": _runtime, "robust_accuracy": _robust_accuracy, "similarity": _similarity}
     for name, draw in draws.items():
         with matplotlib.rc_context(STYLE):
