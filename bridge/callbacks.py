@@ -16,6 +16,7 @@ from bridge.gradients import input_gradient, loss_gradient
 from bridge.model import ModelAdapter, wrap
 from bridge.preflight import check_images, check_labels
 from bridge.state import frozen
+from bridge.visualize.film import write_film
 from bridge.visualize.heatmap import as_rgb, heatmap, limit
 
 Sink = Callable[["Record"], None]
@@ -159,15 +160,11 @@ class Probe:
         )
 
     def film(self, method: str, path: str | Path, *, fps: int = 8) -> Path:
-        """Write an animated GIF or WebP (by the ending): the images, and below them a method's output at each probed step."""
-        from PIL import Image
-
+        """Write a GIF, WebP or MP4 (by the ending): the images, and below them a method's output at each probed step."""
         frames = [_strip(self, record.outputs[method]) for record in self.records if method in record.outputs]
         if not frames:
             raise ValueError(f"there is no record of {method!r}: recorded are {sorted(self.methods)}")
-        first, *others = (Image.fromarray(frame) for frame in frames)
-        first.save(path, save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
-        return Path(path)
+        return write_film(path, frames, fps=fps)
 
     def contact_sheet(self, method: str, path: str | Path) -> Path:
         """Write a PNG: the images on top, and a row for each probed step."""

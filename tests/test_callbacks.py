@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import bridge
 from bridge.callbacks import Probe, files, lightning_callback, tensorboard
 from bridge.gradients import loss_gradient
+from bridge.visualize.film import write_film
 from tests.networks import Plain, images, seeded
 
 LABELS = torch.tensor([0, 3, 2])
@@ -206,3 +207,55 @@ def test_probes_check_their_input():
         Probe(seeded(Plain), images(), LABELS, every=0)
     with pytest.raises(ValueError, match="4 classes"):
         Probe(seeded(Plain), images(), [0, 1, 9])
+
+
+def test_lightning_itself_trains_the_same_with_the_callback():
+    lightning = pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = seeded(Plain)
+
+        def training_step(self, batch, index):
+            return F.cross_entropy(self.network(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.01)
+
+    def trained(probed: bool) -> tuple[list[Tensor], list[int]]:
+        torch.manual_seed(0)
+        module = Module()
+        probe = Probe(module.network, images(), LABELS, every=2)
+        data = torch.utils.data.TensorDataset(torch.rand(32, 3, 12, 12), torch.randint(4, (32,)))
+        trainer = lightning.Trainer(
+            max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, accumulate_grad_batches=2, callbacks=[lightning_callback(probe)] if probed else [],
+        )  # fmt: skip
+        trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=4))
+        return [t.clone() for t in module.state_dict().values()], [record.step for record in probe.records]
+
+    plain, probed = trained(False), trained(True)
+    assert all(torch.equal(a, b) for a, b in zip(plain[0], probed[0], strict=True))
+    assert probed[1] == [2, 4]
+
+
+def test_films_are_gif_webp_or_mp4(tmp_path):
+    frames = [torch.full((28, 56, 3), value, dtype=torch.uint8).numpy() for value in (0, 120, 255)]
+    assert write_film(tmp_path / "film.webp", frames).stat().st_size > 0
+    with pytest.raises(ValueError, match=r"unknown kind of film '.avi'"):
+        write_film(tmp_path / "film.avi", frames)
+    with pytest.raises(ValueError, match="at least one frame"):
+        write_film(tmp_path / "film.gif", [])
+    imageio = pytest.importorskip("imageio", reason="imageio is not installed")
+    pytest.importorskip("imageio_ffmpeg", reason="imageio's ffmpeg is not installed")
+    read = imageio.mimread(write_film(tmp_path / "film.mp4", frames))
+    assert len(read) == 3
+    assert abs(float(read[1].mean()) - 120) < 5
+
+
+def test_without_imageio_an_mp4_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio", None)
+    monkeypatch.setitem(sys.modules, "imageio.v2", None)
+    with pytest.raises(ModuleNotFoundError, match=r"gradbridge\[film\]"):
+        write_film(tmp_path / "film.mp4", [torch.zeros(8, 8, 3, dtype=torch.uint8).numpy()])

@@ -16,6 +16,7 @@ from bridge.gradients import target_logits
 from bridge.model import ModelAdapter
 from bridge.preflight import check_images, check_labels, check_logits, check_model
 from bridge.state import frozen, seeded
+from bridge.visualize.film import write_film
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,12 @@ class ClassImages:
     frames: Tensor
 
     def film(self, path: str | Path, *, fps: int = 12) -> Path:
-        """Write the frames as an animated GIF or WebP (by the ending), the images side by side. Returns the path."""
-        from PIL import Image
-
+        """Write the frames as a GIF, WebP or MP4 (by the ending), the images side by side. Returns the path."""
         if not len(self.frames):
             raise ValueError("there are no frames: pass frames_every= to class_image")
         shown = self.frames.clamp(0, 1).mul(255).round().byte()
         strips = [torch.cat(list(frame.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)), dim=1).numpy() for frame in shown]
-        first, *others = (Image.fromarray(strip) for strip in strips)
-        first.save(path, save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
-        return Path(path)
+        return write_film(path, strips, fps=fps)
 
 
 @torch.inference_mode(False)
