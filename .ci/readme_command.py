@@ -1,8 +1,9 @@
-"""Print one of the README's two commands, so that CI runs what readers are told to run: `run` or `test`."""
+"""Print one of the README's two commands, which CI runs as readers do: `run` or `test`."""
 
 import re
 import sys
 from pathlib import Path
 
-blocks = re.findall(r"```bash\n(.*?)```", Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8"), re.S)
+readme = Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
+blocks = re.findall(r"```bash\n(.*?)```", readme, re.DOTALL)
 print(blocks[["run", "test"].index(sys.argv[1])].strip())

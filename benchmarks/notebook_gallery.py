@@ -1,4 +1,6 @@
-"""Run the notebooks and write them with their pictures as HTML, with an index: a gallery to look through (not committed).
+"""Run the notebooks and write them with their pictures as HTML: a gallery to look through.
+
+It is not committed. An index shows the first picture of each.
 
 pip install ".[dev]" && python benchmarks/notebook_gallery.py --out gallery
 """
@@ -30,10 +32,16 @@ def main(out: Path) -> None:
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
         pictures = [data for output in outputs if (data := output.get("data", {}).get("image/png"))]
         title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
-        shown = f"<br><img width=600 src='data:image/png;base64,{pictures[0].strip()}'>" if pictures else ""
+        shown = (
+            f"<br><img width=600 src='data:image/png;base64,{pictures[0].strip()}'>"
+            if pictures
+            else ""
+        )
         items.append(f"<li><a href='{path.stem}.html'>{html.escape(title)}</a>{shown}</li>")
         click.echo(f"{path.stem}: {len(pictures)} pictures")
-    (out / "index.html").write_text(f"<!doctype html><meta charset=utf-8><title>Notebooks</title><ol>{''.join(items)}</ol>")
+    (out / "index.html").write_text(
+        f"<!doctype html><meta charset=utf-8><title>Notebooks</title><ol>{''.join(items)}</ol>"
+    )
 
 
 if __name__ == "__main__":

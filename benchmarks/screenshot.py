@@ -24,10 +24,14 @@ def main() -> None:
         command = [sys.executable, "-m", "bridge.cli", "compare", "--out", f"{folder}/run"]
         subprocess.run(command, check=True)
         page_file = bridge.Comparison.load(f"{folder}/run").report(f"{folder}/report.html")
-        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        chromium = playwright.chromium.launch(
+            executable_path=browser, args=["--no-sandbox", "--disable-gpu"]
+        )
         page = chromium.new_page(viewport={"width": 1220, "height": 900})
         page.goto(page_file.as_uri())
-        page.screenshot(path=RESULTS / "report_top.png", clip={"x": 0, "y": 0, "width": 1220, "height": 860})
+        page.screenshot(
+            path=RESULTS / "report_top.png", clip={"x": 0, "y": 0, "width": 1220, "height": 860}
+        )
         row = page.locator(".row").first
         row.scroll_into_view_if_needed()
         page.wait_for_timeout(500)  # rows are laid out when they come into view

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bridge
-from bridge.fused.chunks import clock
-from bridge.model import ModelAdapter
+from bridge.core.model import ModelAdapter
+from bridge.core.timer import clock
 
 EPSILON = 8 / 255
 
@@ -24,11 +24,17 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
-        self.second = nn.Sequential(nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.first = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+        )
+        self.second = nn.Sequential(
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+        )
         self.skip = nn.Sequential()
         if stride != 1:
-            self.skip = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.skip = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,9 +42,22 @@ class Block(nn.Module):
 
 
 def resnet20() -> nn.Module:
-    widths = [(16, 16, 1)] * 3 + [(16, 32, 2), (32, 32, 1), (32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 64, 1)]
+    widths = [(16, 16, 1)] * 3 + [
+        (16, 32, 2),
+        (32, 32, 1),
+        (32, 32, 1),
+        (32, 64, 2),
+        (64, 64, 1),
+        (64, 64, 1),
+    ]
     stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
-    return nn.Sequential(*stem, *[Block(*width) for width in widths], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    return nn.Sequential(
+        *stem,
+        *[Block(*width) for width in widths],
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, 10),
+    )
 
 
 LAYERS = {
@@ -51,12 +70,14 @@ LAYERS = {
 
 
 class World:
-    """A network with random weights (batch norm's statistics calibrated), and a batch of random images."""
+    """A network with random weights (batch norm's statistics calibrated), and random images."""
 
     def __init__(self, name: str, n: int, device: str) -> None:
         torch.manual_seed(0)
         self.name, self.n, side = name, n, 32 if name == "resnet20" else 224
-        module = resnet20() if name == "resnet20" else torchvision.models.get_model(name, weights=None)
+        module = (
+            resnet20() if name == "resnet20" else torchvision.models.get_model(name, weights=None)
+        )
         if name == "vit_b_16":
             nn.init.normal_(module.heads.head.weight, std=0.02)  # zero by default
         elif name != "vgg16":
@@ -76,7 +97,10 @@ class World:
         return f"{self.name}, N={self.n}"
 
     def cheap_libraries(self) -> None:
-        """Saliency, input x gradient, Grad-CAM, FGSM and the predictions before and after, as people call them."""
+        """Saliency, input x gradient, Grad-CAM, FGSM, and the predictions before and after.
+
+        As people call them.
+        """
         module, x, y = self.module, self.x, self.labels
         captum.Saliency(module).attribute(x, target=y)
         captum.InputXGradient(module).attribute(x, target=y)
@@ -96,13 +120,16 @@ class World:
     def integrated_gradients(self, batch: int | None) -> None:
         captum.IntegratedGradients(self.module).attribute(
             self.x, target=self.labels, n_steps=50, internal_batch_size=batch
-        )  # fmt: skip
+        )
 
     def occlusion(self, window: int, stride: int, at_once: int) -> Tensor:
         return captum.Occlusion(self.module).attribute(
-            self.x, sliding_window_shapes=(3, window, window), strides=(3, stride, stride), target=self.labels,
+            self.x,
+            sliding_window_shapes=(3, window, window),
+            strides=(3, stride, stride),
+            target=self.labels,
             perturbations_per_eval=at_once,
-        )  # fmt: skip
+        )
 
     def pgd(self, steps: int, start: Tensor | None = None) -> Tensor:
         attack = foolbox.attacks.LinfPGD(steps=steps)
@@ -118,8 +145,8 @@ class World:
         """The setting that takes least: what someone who tunes the library would use."""
 
         def took(setting: int) -> float:
-            start = clock(self.x)
+            start = clock(self.x.device)
             call(setting)
-            return clock(self.x) - start
+            return clock(self.x.device) - start
 
         return min(settings, key=lambda setting: min(took(setting) for _ in range(3)))

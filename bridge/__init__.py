@@ -1,56 +1,97 @@
-"""bridge: attributions and attacks of any image classifier, by Captum, Foolbox and our own references, cross-checked."""
+"""bridge: attributions and attacks of any image classifier, cross-checked.
+
+By Captum, Foolbox and our own references. Wrap a classifier once; `run`, `compare`, `check`.
+"""
 
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bridge import registry
-    from bridge.benchmark import Benchmark, benchmark
-    from bridge.compare import Comparison, compare
     from bridge.conformance import CheckReport, check
+    from bridge.core import gradients, norms, state
+    from bridge.core.engine import run
+    from bridge.core.model import ModelAdapter, wrap
+    from bridge.core.registry import attack, attribution, methods
+    from bridge.core.state import frozen
+    from bridge.core.types import BridgeWarning, Run, Unsupported
     from bridge.load import load_batch, load_data, load_model
-    from bridge.model import ModelAdapter, frozen, wrap
-    from bridge.registry import attack, attribution, methods
-    from bridge.run import run
-    from bridge.types import BridgeWarning, Run, Unsupported
+    from bridge.study.benchmark import benchmark
+    from bridge.study.benchmark_record import Benchmark
+    from bridge.study.compare import compare
+    from bridge.study.comparison import Comparison
 
 __version__ = "0.1.0"
 
 # Each name is imported when it is first used: `import bridge` and `gradbridge --help` stay fast.
 _WHERE = {
-    "Benchmark": "benchmark", "BridgeWarning": "types",
-    "CheckReport": "conformance", "Comparison": "compare", "ModelAdapter": "model", "Run": "types",
-    "Unsupported": "types", "attack": "registry", "attribution": "registry", "benchmark": "benchmark",
-    "check": "conformance", "compare": "compare",
-    "frozen": "model", "load_batch": "load", "load_data": "load", "load_model": "load", "methods": "registry", "run": "run",
-    "wrap": "model",
-}  # fmt: skip
-_MODULES = (
+    "Benchmark": "study.benchmark_record",
+    "BridgeWarning": "core.types",
+    "CheckReport": "conformance",
+    "Comparison": "study.comparison",
+    "ModelAdapter": "core.model",
+    "Run": "core.types",
+    "Unsupported": "core.types",
+    "attack": "core.registry",
+    "attribution": "core.registry",
+    "benchmark": "study.benchmark",
+    "check": "conformance",
+    "compare": "study.compare",
+    "frozen": "core.state",
+    "load_batch": "load",
+    "load_data": "load",
+    "load_model": "load",
+    "methods": "core.registry",
+    "run": "core.engine",
+    "wrap": "core.model",
+}
+# Building blocks of the core by their short names, and the other packages.
+_CORE = ("gradients", "norms", "state")
+_PACKAGES = (
     "attacks",
     "attributions",
-    "callbacks",
     "conformance",
+    "core",
     "fused",
-    "gradients",
     "load",
     "metrics",
-    "norms",
+    "record",
     "registry",
     "report",
-    "state",
-    "store",
+    "study",
+    "tables",
+    "training",
     "visualize",
     "zoo",
 )
 
 __all__ = [
-    "Benchmark", "BridgeWarning", "CheckReport", "Comparison", "ModelAdapter", "Run", "Unsupported", "attack", "attribution",
-    "benchmark", "check", "compare", "frozen", "load_batch", "load_data", "load_model", "methods", "registry", "run", "wrap",
-]  # fmt: skip
+    "Benchmark",
+    "BridgeWarning",
+    "CheckReport",
+    "Comparison",
+    "ModelAdapter",
+    "Run",
+    "Unsupported",
+    "attack",
+    "attribution",
+    "benchmark",
+    "check",
+    "compare",
+    "frozen",
+    "gradients",
+    "load_batch",
+    "load_data",
+    "load_model",
+    "methods",
+    "norms",
+    "registry",
+    "run",
+    "state",
+    "wrap",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -58,22 +99,12 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"bridge.{_WHERE[name]}"), name)
         globals()[name] = value
         return value
-    if name in _MODULES:
+    if name in _CORE:
+        return importlib.import_module(f"bridge.core.{name}")
+    if name in _PACKAGES:
         return importlib.import_module(f"bridge.{name}")
     raise AttributeError(f"module 'bridge' has no attribute {name!r}")
 
 
-class _Package(ModuleType):
-    """bridge.run and bridge.compare are the functions, also once the modules of these names are imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, ModuleType) and _WHERE.get(name) == name:
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-
-
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE, *_MODULES})
+    return sorted({*globals(), *_WHERE, *_CORE, *_PACKAGES})

@@ -1,4 +1,4 @@
-"""The pytest plug-in: fixtures `bridge_model` and `bridge_batch`. Nothing heavy is imported when pytest starts."""
+"""The pytest plug-in: fixtures `bridge_model` and `bridge_batch`; nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bridge.model import ModelAdapter
+    from bridge.core.model import ModelAdapter
 
 
 @pytest.fixture(scope="session")
@@ -25,4 +25,6 @@ def bridge_batch() -> tuple[Tensor, Tensor]:
     """Eight embedded Fashion-MNIST images with their labels: (x, labels)."""
     from bridge.load import load_batch
 
-    return load_batch("samples:fashion_mnist", 8)
+    x, labels = load_batch("samples:fashion_mnist", 8)
+    assert labels is not None  # the embedded images have them
+    return x, labels

@@ -10,9 +10,9 @@ import torch
 from hypothesis import settings
 
 import bridge
-from bridge.model import ModelAdapter
+from bridge.core.model import ModelAdapter
 
-# Two OpenMP threads on a busy two-core machine wait for one another and can be fifty times slower than one.
+# Two OpenMP threads on a busy two-core machine wait for one another: up to fifty times slower.
 torch.set_num_threads(1)
 settings.register_profile("deterministic", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("deterministic")
@@ -42,7 +42,9 @@ def fashion() -> tuple[ModelAdapter, torch.Tensor, torch.Tensor]:
 @pytest.fixture(scope="session")
 def resnet20(real_data: ModuleType) -> tuple[ModelAdapter, torch.Tensor, torch.Tensor]:
     """A CIFAR-10 ResNet-20 trained by others, and the first hundred test images."""
-    model = bridge.wrap(real_data.cifar_resnet(), mean=real_data.CIFAR_MEAN, std=real_data.CIFAR_STD, layer="layer3")
+    model = bridge.wrap(
+        real_data.cifar_resnet(), mean=real_data.CIFAR_MEAN, std=real_data.CIFAR_STD, layer="layer3"
+    )
     x, labels = real_data.cifar10_test()
     return model, x[:100], labels[:100]
 
@@ -50,5 +52,7 @@ def resnet20(real_data: ModuleType) -> tuple[ModelAdapter, torch.Tensor, torch.T
 @pytest.fixture(scope="session")
 def squeezenet(real_data: ModuleType) -> tuple[ModelAdapter, torch.Tensor, torch.Tensor]:
     """ImageNet SqueezeNet and two photographs."""
-    model = bridge.wrap(real_data.squeezenet(), mean=real_data.IMAGENET_MEAN, std=real_data.IMAGENET_STD)
+    model = bridge.wrap(
+        real_data.squeezenet(), mean=real_data.IMAGENET_MEAN, std=real_data.IMAGENET_STD
+    )
     return model, *real_data.imagenet_samples(n=2, step=50)

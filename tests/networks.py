@@ -1,4 +1,4 @@
-"""Small networks with the habits that break libraries: in-place ReLUs, dropout, reuse, skips, functional calls."""
+"""Small networks with the habits that break libraries: in-place ReLUs, dropout, reuse, skips."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Plain(nn.Sequential):
 
 
 class Skip(nn.Module):
-    """h + f(relu(h)): the ReLU's input is also the skip path, where Captum's guided backprop is wrong."""
+    """h + f(relu(h)): the ReLU's input is also the skip path; Captum is wrong there."""
 
     def __init__(self, channels: int = 3, classes: int = 4) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 import bridge
-from bridge.gradients import target_logits
+from bridge.core.gradients import target_logits
 from tests.networks import Linear, Plain, images, seeded
 
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -38,7 +38,10 @@ def test_attributions_of_a_linear_model_are_its_weights_times_the_image(linear, 
     assert torch.allclose(one_pixel, (w * x).sum(1, keepdim=True).expand_as(x), **EXACT)
 
 
-@pytest.mark.parametrize("method", ["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"])
+@pytest.mark.parametrize(
+    "method",
+    ["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"],
+)
 def test_integrated_gradients_of_a_linear_model_are_exact_with_every_rule(linear, x, method):
     w = linear.module.weights_of(LABELS)
     found = output("integrated_gradients", linear, x, method=method, n_steps=7, baseline=0.25)
@@ -47,10 +50,14 @@ def test_integrated_gradients_of_a_linear_model_are_exact_with_every_rule(linear
 
 def test_integrated_gradients_are_complete(x):
     # A smooth network, where 50 Gauss-Legendre points are exact to rounding.
-    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double()
+    network = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(40, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)
+    ).double()
     model = bridge.wrap(network.eval(), mean=0.5, std=0.5)
     found = output("integrated_gradients", model, x, baseline=0.1).sum((1, 2, 3))
-    expected = target_logits(model(x), LABELS) - target_logits(model(torch.full_like(x, 0.1)), LABELS)
+    expected = target_logits(model(x), LABELS) - target_logits(
+        model(torch.full_like(x, 0.1)), LABELS
+    )
     assert torch.allclose(found, expected.detach(), rtol=0, atol=1e-10)
 
 
@@ -70,16 +77,23 @@ def test_an_occluded_pixel_is_the_mean_over_the_windows_that_cover_it(linear, x)
 
 def test_gradcam_of_a_network_that_averages_its_layer_is_the_class_activation_map():
     network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(5, 4)
+        torch.nn.Conv2d(3, 5, 3, padding=1),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(5, 4),
     ).double()
     model, x = bridge.wrap(network.eval()), images().double()
     target = torch.tensor([0, 1, 3])
     features = network[0](x).detach()
-    expected = (network[3].weight.detach()[target][:, :, None, None] * features).sum(1, keepdim=True) / 144
+    expected = (network[3].weight.detach()[target][:, :, None, None] * features).sum(
+        1, keepdim=True
+    ) / 144
     assert model.cam_layer_name(x) == "0"
     assert torch.allclose(output("layer_gradcam", model, x, target), expected, **EXACT)
     upsampled = F.interpolate(expected.relu(), (12, 12), mode="bilinear", align_corners=False)
-    assert torch.allclose(output("layer_gradcam", model, x, target, relu=True, upsample=True), upsampled, **EXACT)
+    assert torch.allclose(
+        output("layer_gradcam", model, x, target, relu=True, upsample=True), upsampled, **EXACT
+    )
 
 
 def test_guided_backprop_and_deconvolution_by_hand_on_two_layers():
@@ -94,8 +108,14 @@ def test_guided_backprop_and_deconvolution_by_hand_on_two_layers():
 
 def test_occlusion_x_gradient_is_the_mean_of_both_maps_each_scaled_by_its_maximum():
     model, x, target = bridge.wrap(seeded(Plain)), images(), torch.tensor([0, 1, 2])
-    covered, local = output("occlusion", model, x, target).abs(), output("input_x_gradient", model, x, target).abs()
-    expected = (covered / covered.amax((1, 2, 3), keepdim=True) + local / local.amax((1, 2, 3), keepdim=True)) / 2
+    covered, local = (
+        output("occlusion", model, x, target).abs(),
+        output("input_x_gradient", model, x, target).abs(),
+    )
+    expected = (
+        covered / covered.amax((1, 2, 3), keepdim=True)
+        + local / local.amax((1, 2, 3), keepdim=True)
+    ) / 2
     found = output("occlusion_x_gradient", model, x, target)
     assert torch.equal(found, expected)
     assert float(found.max()) <= 1
@@ -107,9 +127,14 @@ def test_fgsm_of_a_linear_model_steps_along_the_sign_of_the_expected_weight(line
     gradient = (p @ w - w[LABELS]).view_as(x)
     expected = (x + 0.05 * gradient.sign()).clamp(0, 1)
     assert torch.equal(output("fgsm", linear, x, epsilon=0.05), expected)
-    assert torch.equal(output("bim", linear, x, epsilon=0.05, steps=1, step_size=0.05), x + (expected - x).clamp(-0.05, 0.05))
+    assert torch.equal(
+        output("bim", linear, x, epsilon=0.05, steps=1, step_size=0.05),
+        x + (expected - x).clamp(-0.05, 0.05),
+    )
     value = x + 0.05 * gradient / gradient.abs().amax((1, 2, 3), keepdim=True)
-    assert torch.allclose(output("fast_gradient_value", linear, x, epsilon=0.05), value.clamp(0, 1), **EXACT)
+    assert torch.allclose(
+        output("fast_gradient_value", linear, x, epsilon=0.05), value.clamp(0, 1), **EXACT
+    )
     l2 = x + 0.05 * gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     assert torch.allclose(output("fgm_l2", linear, x, epsilon=0.05), l2.clamp(0, 1), **EXACT)
 
@@ -145,12 +170,14 @@ def test_the_worst_of_several_restarts_fools_at_least_as_many_images_as_one(fash
         if seed == 0:  # the first of the four restarts is the only one of a single run
             assert bool((fooled >= (model(one).argmax(1) != labels)).all())
             single = F.cross_entropy(model(one), labels, reduction="none")
-            # A fooling image beats one of larger loss that does not fool; among equals the loss decides.
+            # A fooling image beats one of larger loss that does not; among equals the loss decides.
             assert bool(((loss >= single - 1e-6) | fooled).all())
     with bridge.state.seeded(0):
         starts = start(x, epsilon=3 / 255, random_start=True, start=None, restarts=4)["start"]
     assert starts.shape == (4, *x.shape)
-    assert torch.equal(bridge.run("pgd", model, x, labels, start=starts, restarts=4, **options).output, many.output)
+    assert torch.equal(
+        bridge.run("pgd", model, x, labels, start=starts, restarts=4, **options).output, many.output
+    )
 
 
 def test_fool_stops_at_the_first_iterate_that_is_misclassified(fashion):
@@ -172,7 +199,10 @@ def test_fool_reports_zero_where_nothing_is_to_do_and_minus_one_where_steps_do_n
     wrong = (labels + 1) % 10
     assert bridge.run("fool", model, x, wrong).details["iterations"].tolist() == [0, 0, 0, 0]
     assert torch.equal(bridge.run("fool", model, x, wrong).output, x)
-    assert bridge.run("fool", model, x, labels, steps=1, step_size=1e-6).details["iterations"].tolist() == [-1] * 4
+    assert (
+        bridge.run("fool", model, x, labels, steps=1, step_size=1e-6).details["iterations"].tolist()
+        == [-1] * 4
+    )
     reached = bridge.run("fool", model, x, wrong, targeted=True, steps=200)
     done = reached.details["iterations"] >= 0
     assert bool(done.any())
@@ -181,22 +211,35 @@ def test_fool_reports_zero_where_nothing_is_to_do_and_minus_one_where_steps_do_n
     assert float((near - x).abs().max()) <= 1 / 255 + 1e-7
 
 
-@pytest.mark.parametrize("method", ["fgsm", "fgm_l2", "bim", "pgd", "pgd_l2", "fast_gradient_value", "uniform_noise_linf"])
+@pytest.mark.parametrize(
+    "method", [m for m in bridge.methods("attack") if not bridge.registry.get(m).minimal]
+)
 def test_several_epsilons_in_one_call_are_each_epsilon_alone(fashion, method):
     model, x, labels = fashion
-    sizes = [0.0, 2 / 255, 0.1]
-    together = bridge.run(method, model, x, labels, epsilon=sizes)
+    sizes, quick = [0.0, 2 / 255, 0.1], bridge.registry.get(method).small("quick", 28)
+    together = bridge.run(method, model, x, labels, epsilon=sizes, **quick)
     assert together.output.shape == (3, *x.shape)
     for size, images_ in zip(sizes, together.output, strict=True):
-        assert torch.equal(images_, bridge.run(method, model, x, labels, epsilon=size).output)
+        alone = bridge.run(method, model, x, labels, epsilon=size, **quick)
+        assert torch.equal(images_, alone.output)
     assert torch.equal(together.output[0], x)
 
 
-@pytest.mark.parametrize("method", ["fgsm", "fgm_l2", "bim", "pgd", "pgd_l2", "fast_gradient_value"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        name
+        for name in bridge.methods("attack")
+        if bridge.registry.get(name).targetable
+        and "ascent" in bridge.registry.get(name).tags.axioms
+    ],
+)
 def test_targeted_attacks_lower_the_loss_of_the_class_to_reach(fashion, method):
     model, x, labels = fashion
     goal = (labels + 3) % 10
     with torch.no_grad():
         before = F.cross_entropy(model(x), goal)
-        after = F.cross_entropy(model(bridge.run(method, model, x, goal, epsilon=4 / 255, targeted=True).output), goal)
+        after = F.cross_entropy(
+            model(bridge.run(method, model, x, goal, epsilon=4 / 255, targeted=True).output), goal
+        )
     assert float(after) < float(before)

@@ -1,7 +1,7 @@
-"""Peers that are configured the same pass, or the report says precisely how they differ, and that is true.
+"""Peers configured the same pass, or the report says precisely how they differ, and that is true.
 
-torchattacks and pytorch-grad-cam pin packages that clash with others: install them with `pip install --no-deps`, as .ci/run
-does; without them these tests are skipped.
+torchattacks and pytorch-grad-cam pin packages that clash with others: install them with
+`pip install --no-deps`, as .ci/run does; without them these tests are skipped.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ def test_torchattacks_fgsm_pgd_and_pgd_l2_pass():
         return torchattacks.FGSM(model, eps=epsilon)(x, labels)
 
     def pgd(model, x, labels, *, epsilon, steps, step_size, random_start):
-        return torchattacks.PGD(model, eps=epsilon, alpha=step_size, steps=steps, random_start=random_start)(x, labels)
+        return torchattacks.PGD(
+            model, eps=epsilon, alpha=step_size, steps=steps, random_start=random_start
+        )(x, labels)
 
-    # Its mean loss and the 1e-10 that it adds to norms are lost in rounding on gradients of ordinary size.
+    # Its mean loss and the 1e-10 that it adds to norms are lost in rounding on ordinary gradients.
     def pgd_l2(model, x, labels, *, epsilon, steps, step_size, random_start):
-        return torchattacks.PGDL2(model, eps=epsilon, alpha=step_size, steps=steps, random_start=random_start)(x, labels)
+        return torchattacks.PGDL2(
+            model, eps=epsilon, alpha=step_size, steps=steps, random_start=random_start
+        )(x, labels)
 
     passes(check(fgsm, "fgsm"))
     passes(check(pgd, "pgd"))
@@ -46,16 +50,24 @@ def test_pytorch_grad_cam_passes_through_its_own_chain():
 
     model, x, target = wrap(seeded(Plain), layer="4"), images(), torch.tensor([0, 3, 1])
     # Frozen: an in-place ReLU after the layer would change the map that it keeps.
-    with bridge.frozen(model), pytorch_grad_cam.GradCAM(model=model, target_layers=[model.cam_layer(x)]) as method:
-        theirs = torch.from_numpy(method(input_tensor=x.clone(), targets=[ClassifierOutputTarget(int(t)) for t in target]))
+    with (
+        bridge.frozen(model),
+        pytorch_grad_cam.GradCAM(model=model, target_layers=[model.cam_layer(x)]) as method,
+    ):
+        theirs = torch.from_numpy(
+            method(input_tensor=x.clone(), targets=[ClassifierOutputTarget(int(t)) for t in target])
+        )
     ours = registry.get("layer_gradcam")(model, x, target, relu=True)[:, 0]
 
     def scaled(cam):  # its chain: min-max per image, bilinear to the image's size, min-max again
         cam = cam - cam.amin((1, 2), keepdim=True)
         return cam / (1e-7 + cam.amax((1, 2), keepdim=True))
 
-    ours = scaled(torch.nn.functional.interpolate(scaled(ours)[:, None], x.shape[2:], mode="bilinear")[:, 0])
-    # float32 maps in [0, 1], and OpenCV's own bilinear weights in float32: 2.7e-7 was measured on other networks.
+    ours = scaled(
+        torch.nn.functional.interpolate(scaled(ours)[:, None], x.shape[2:], mode="bilinear")[:, 0]
+    )
+    # float32 maps in [0, 1], and OpenCV's own bilinear weights in float32: 2.7e-7 was measured on
+    # other networks.
     assert torch.allclose(ours, theirs, rtol=0, atol=5e-6)
 
 

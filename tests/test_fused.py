@@ -13,14 +13,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bridge
+from bridge.core.method import Fused, accepts
+from bridge.core.model import ModelAdapter
+from bridge.core.norms import l2_norm, linf_norm
+from bridge.core.preflight import check_model
+from bridge.core.state import seeded as seeded_state
 from bridge.fused import chunk_size, chunks, minimal_epsilon, plan, run_many
-from bridge.fused.incremental import Incremental, Untraceable
-from bridge.fused.minimal import _pgd
-from bridge.model import ModelAdapter
-from bridge.norms import l2_norm, linf_norm
-from bridge.state import seeded as seeded_state
+from bridge.fused.accelerate import accelerated
+from bridge.fused.incremental import Incremental
+from bridge.fused.layers import Untraceable
+from bridge.fused.minimal import _Attack
 from tests.networks import Functional, Plain, Reused, Skip, images, seeded
 
+FAST = [name for name in bridge.methods() if bridge.registry.get(name).fast]
+FAST_ATTACKS = [name for name in FAST if name in bridge.methods("attack")]
 CHEAP: dict = {"saliency": {}, "input_x_gradient": {}, "layer_gradcam": {}, "fgsm": {}}
 LABELS = torch.tensor([0, 3, 2])
 
@@ -60,11 +66,17 @@ def spent(model: ModelAdapter, methods: dict, **options: object) -> tuple[float,
         ({"pgd": {"steps": 7}}, (7 + 1, 7)),
         ({**CHEAP, "pgd": {"steps": 7}}, (2 + 7 + 1, 2 + 7)),
         ({"pgd": {"steps": 7, "random_start": False}}, (7 + 1, 7)),
-        ({**CHEAP, "pgd": {"steps": 7, "random_start": False}, "bim": {"steps": 4}}, (1 + 6 + 3 + 3, 2 + 6 + 3)),
+        (
+            {**CHEAP, "pgd": {"steps": 7, "random_start": False}, "bim": {"steps": 4}},
+            (1 + 6 + 3 + 3, 2 + 6 + 3),
+        ),
         ({"fgsm": {"epsilon": [0.1, 0.2, 0.3]}, "fgm_l2": {"epsilon": [0.5, 1]}}, (1 + 5, 1)),
         ({"pgd": {"steps": 3, "epsilon": [0.1, 0.2, 0.3, 0.4]}}, (4 * 3 + 4, 12)),
         ({"pgd": {"steps": 3, "restarts": 2}}, (2 * 3 + 2 + 1, 6)),
-        ({"integrated_gradients": {"n_steps": 6}}, (1 + 6 + 1 / 3, 6)),  # the black baseline is one image for all
+        (
+            {"integrated_gradients": {"n_steps": 6}},
+            (1 + 6 + 1 / 3, 6),
+        ),  # the black baseline is one image for all
         ({"smooth_grad": {"n_samples": 5}}, (5, 5)),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
@@ -73,18 +85,29 @@ def test_pass_counts_are_exact(methods, expected, known):
     model = bridge.wrap(seeded(Plain))
     if known:
         model.facts(images())
-    look = 0 if known or plan(methods, images()).needs else 1  # who the model is, where nothing needs the clean images
+    look = (
+        0 if known or plan(methods, images()).needs else 1
+    )  # who the model is, where nothing needs the clean images
     assert spent(model, methods) == pytest.approx((expected[0] + look, expected[1]))
 
 
 def test_the_plan_counts_what_the_hooks_count():
     model = bridge.wrap(seeded(Plain))
     model.facts(images())
-    methods = {**CHEAP, "guided_gradcam": {}, "bim": {"epsilon": [0.1, 0.2]}, "pgd_l2": {"steps": 4}, "smooth_grad": {}}
+    methods = {
+        **CHEAP,
+        "guided_gradcam": {},
+        "bim": {"epsilon": [0.1, 0.2]},
+        "pgd_l2": {"steps": 4},
+        "smooth_grad": {},
+    }
     assert plan(methods, images()).passes == spent(model, methods)
     alone = [spent(model, {name: params}, predict=False) for name, params in methods.items()]
     looks = 1 + 1 + 2 + 1  # clean, fgsm, bim at two epsilons, pgd_l2
-    assert plan(methods, images()).alone == (sum(f for f, _ in alone) + looks, sum(b for _, b in alone))
+    assert plan(methods, images()).alone == (
+        sum(f for f, _ in alone) + looks,
+        sum(b for _, b in alone),
+    )
 
 
 def test_explain_says_which_pass_serves_which_method():
@@ -99,7 +122,16 @@ def test_explain_says_which_pass_serves_which_method():
 @pytest.mark.parametrize("build", [Plain, Reused, Skip])
 def test_shared_passes_give_the_references_to_the_bit(build):
     model, x = bridge.wrap(seeded(build)), images()
-    methods = [*CHEAP, "fgm_l2", "fast_gradient_value", "guided_backprop", "deconvolution", "guided_gradcam", "bim", "pgd"]
+    methods = [
+        *CHEAP,
+        "fgm_l2",
+        "fast_gradient_value",
+        "guided_backprop",
+        "deconvolution",
+        "guided_gradcam",
+        "bim",
+        "pgd",
+    ]
     many = run_many(model, x, LABELS, {name: {} for name in methods})
     for name in methods:
         assert torch.equal(many[name].output, bridge.run(name, model, x, LABELS).output), name
@@ -114,19 +146,26 @@ def test_attributions_explain_the_target_and_attacks_start_from_the_labels():
     assert torch.equal(many.predictions["fgsm"], model(many["fgsm"].output).argmax(1))
 
 
-@pytest.mark.parametrize("name", [n for n in bridge.methods() if bridge.registry.get(n).fast])
+def quick(name: str) -> dict:
+    """A method's small parameters, for the images here."""
+    return bridge.registry.get(name).small("quick", 12)
+
+
+@pytest.mark.parametrize("name", FAST)
 def test_every_fused_function_takes_the_references_parameters(name):
     method = bridge.registry.get(name)
-    assert set(list(inspect.signature(method.fast[0].function).parameters)[1:]) == set(method.defaults)
+    function = method.fast.function
+    assert all(accepts(function, parameter) for parameter in method.defaults)
+    named = list(inspect.signature(function).parameters.values())[1:]
+    assert {p.name for p in named if p.kind is not p.VAR_KEYWORD} <= set(method.defaults)
 
 
-@pytest.mark.parametrize("name", [n for n in bridge.methods("attack") if bridge.registry.get(n).fast])
+@pytest.mark.parametrize("name", FAST_ATTACKS)
 def test_several_epsilons_are_what_one_after_another_would_be(name):
     model, x = bridge.wrap(seeded(Plain).double()), images().double()
-    given = {"steps": 4} if "steps" in bridge.registry.get(name).defaults else {}
-    sizes = [0.03, 0.2, 0.6]
-    batch = bridge.run(name, model, x, LABELS, implementation="fused", epsilon=sizes, **given)
-    loop = bridge.run(name, model, x, LABELS, epsilon=sizes, **given)
+    params = {**quick(name), "epsilon": [0.03, 0.2, 0.6]}
+    batch = bridge.run(name, model, x, LABELS, implementation="fused", **params)
+    loop = bridge.run(name, model, x, LABELS, **params)
     assert batch.output.shape == (3, *x.shape)
     torch.testing.assert_close(batch.output, loop.output, rtol=0, atol=1e-12)
     assert batch.details.keys() == loop.details.keys()
@@ -134,19 +173,26 @@ def test_several_epsilons_are_what_one_after_another_would_be(name):
         assert torch.equal(batch.details[key], loop.details[key])
 
 
-@pytest.mark.parametrize("name", ["pgd", "pgd_l2"])
+@pytest.mark.parametrize(
+    "name", [n for n in FAST_ATTACKS if "restarts" in bridge.registry.get(n).defaults]
+)
 @pytest.mark.parametrize("targeted", [False, True])
 def test_restarts_in_one_batch_find_the_same_worst_case(name, targeted):
     model, x = bridge.wrap(seeded(Plain).double()), images().double()
     params = {"steps": 3, "restarts": 3, "targeted": targeted, "epsilon": 0.3}
     fused = bridge.run(name, model, x, LABELS, implementation="fused", **params)
-    torch.testing.assert_close(fused.output, bridge.run(name, model, x, LABELS, **params).output, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        fused.output, bridge.run(name, model, x, LABELS, **params).output, rtol=0, atol=1e-12
+    )
 
 
-@pytest.mark.parametrize("name", ["fgsm", "fgm_l2", "fast_gradient_value", "bim", "pgd", "fool"])
+@pytest.mark.parametrize("name", FAST_ATTACKS)
 def test_fused_attacks_refuse_a_negative_epsilon(name):
-    with pytest.raises(ValueError, match="epsilon is a perturbation's size"):
-        bridge.run(name, bridge.wrap(seeded(Plain)), images(), LABELS, implementation="fused", epsilon=[0.1, -0.1])
+    model, sizes = bridge.wrap(seeded(Plain)), [0.1, -0.1]
+    with pytest.raises(ValueError, match="epsilon must be a finite number of 0 or more"):
+        bridge.run(name, model, images(), LABELS, implementation="fused", epsilon=sizes)
+    with pytest.raises(ValueError, match="epsilon must be a finite number of 0 or more"):
+        run_many(model, images(), LABELS, {name: {"epsilon": sizes}})
 
 
 def test_fool_spends_one_forward_a_step_and_stops_image_by_image():
@@ -159,14 +205,16 @@ def test_fool_spends_one_forward_a_step_and_stops_image_by_image():
     assert fused.forwards < 0.6 * reference.forwards
 
 
-@pytest.mark.parametrize("name", ["integrated_gradients", "smooth_grad", "occlusion"])
+@pytest.mark.parametrize("name", [name for name in FAST if name in bridge.methods("attribution")])
 @pytest.mark.parametrize("size", [1, 5, 64])
 def test_results_do_not_depend_on_the_chunk_size(name, size):
     model, x = bridge.wrap(seeded(Plain).double()), images().double()
     with chunk_size(size):
         fused = bridge.run(name, model, x, LABELS, implementation="fused")
     expected = bridge.run(name, model, x, LABELS).output
-    torch.testing.assert_close(fused.output, expected, rtol=0, atol=1e-12 * float(expected.abs().max()))
+    torch.testing.assert_close(
+        fused.output, expected, rtol=0, atol=1e-12 * float(expected.abs().max())
+    )
 
 
 def test_chunks_cover_a_list_once_while_they_look_for_the_best_size():
@@ -175,26 +223,40 @@ def test_chunks_cover_a_list_once_while_they_look_for_the_best_size():
         parts = list(chunks.chunks(model, x, total, f"a test of {total}"))
         assert [i for part in parts for i in range(part.start, part.stop)] == list(range(total))
         with chunk_size(6):
-            assert max((p.stop - p.start for p in chunks.chunks(model, x, total, "a test")), default=0) <= 6
+            assert (
+                max((p.stop - p.start for p in chunks.chunks(model, x, total, "a test")), default=0)
+                <= 6
+            )
 
 
 def test_the_best_chunk_is_the_one_whose_images_took_least(monkeypatch):
     model, x, now = bridge.wrap(seeded(Plain)), images(), [0.0]
-    monkeypatch.setattr(chunks, "clock", lambda x: now[0])
+    monkeypatch.setattr(chunks, "clock", lambda device: now[0])
     for _ in range(2):
         sizes = []
         for part in chunks.chunks(model, x, 1000, "a test"):
             sizes.append(part.stop - part.start)
             now[0] += {4: 1.0, 8: 0.6, 16: 0.5, 32: 0.7}.get(sizes[-1], 0.5) * sizes[-1]
     assert set(sizes[:-5]) <= {15, 16}
-    assert chunks._best(chunks._times[model.module]["a test", (3, 12, 12), x.dtype, x.device, torch.get_num_threads()]) == 16
+    assert (
+        chunks._best(
+            chunks._times[model.module][
+                "a test", (3, 12, 12), x.dtype, x.device, torch.get_num_threads()
+            ]
+        )
+        == 16
+    )
 
 
-@pytest.mark.parametrize("side", [12, 13])  # 3 * 12 * 12 numbers are whole blocks of the generator, 3 * 13 * 13 are not
+@pytest.mark.parametrize(
+    "side", [12, 13]
+)  # 3 * 12 * 12 numbers are whole blocks of the generator, 3 * 13 * 13 are not
 def test_smooth_grads_noise_is_the_same_chunk_after_chunk(side):
     x, seen = images(2, (3, side, side)), []
     model = bridge.wrap(seeded(Plain))
-    model.module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
+    model.module.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].detach().clone())
+    )
     with chunk_size(3):
         bridge.run("smooth_grad", model, x, LABELS[:2], implementation="fused", n_samples=5)
     noisy = torch.cat(seen[1:])  # the first is the look at what the model is
@@ -209,7 +271,9 @@ def test_integrated_gradients_reports_completeness():
     logits = model(torch.cat([x, torch.zeros_like(x)])).gather(1, LABELS.repeat(2)[:, None])[:, 0]
     expected = (run.output.sum((1, 2, 3)) - (logits[:3] - logits[3:])).detach()
     torch.testing.assert_close(run.details["completeness"], expected, rtol=0, atol=1e-12)
-    assert float(expected.abs().max()) < 0.01 * float((logits[:3] - logits[3:]).detach().abs().max())
+    assert float(expected.abs().max()) < 0.01 * float(
+        (logits[:3] - logits[3:]).detach().abs().max()
+    )
 
 
 def test_one_method_failing_never_loses_the_others():
@@ -217,11 +281,86 @@ def test_one_method_failing_never_loses_the_others():
     many = run_many(model, images(), LABELS, {**CHEAP, "guided_backprop": {}})
     assert set(many) == set(CHEAP)
     assert [f.method for f in many.failures] == ["guided_backprop"]
-    flat = bridge.wrap(nn.Sequential(nn.Flatten(), nn.Linear(432, 4)).eval())  # no layer for Grad-CAM
+    flat = bridge.wrap(
+        nn.Sequential(nn.Flatten(), nn.Linear(432, 4)).eval()
+    )  # no layer for Grad-CAM
     assert [f.method for f in run_many(flat, images(), LABELS, CHEAP).failures] == ["layer_gradcam"]
 
 
-@pytest.mark.filterwarnings("ignore::bridge.types.BridgeWarning")
+def replaced(name: str, monkeypatch, function) -> None:
+    """A method's fast implementation is this function, with the same needs."""
+    fast = bridge.registry.get(name).fast
+    monkeypatch.setattr(
+        bridge.registry.get(name), "fast", Fused(function, fast.needs, fast.passes, fast.note)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "wrong"),
+    [
+        ("saliency", {}, "expected a map for each of 3 images"),
+        ("fgsm", {}, r"expected \(3, 3, 12, 12\)"),
+        ("fgsm", {"epsilon": [0.1, 0.2]}, r"expected \(2, 3, 3, 12, 12\)"),
+    ],
+)
+def test_many_methods_refuse_the_outputs_that_one_refuses(monkeypatch, name, params, wrong):
+    model, x = bridge.wrap(seeded(Plain)), images()
+    replaced(name, monkeypatch, lambda shared, **_: shared.x[:2])
+    with pytest.raises(ValueError, match=wrong) as refused:
+        bridge.run(name, model, x, LABELS, implementation="fused", **params)
+    many = run_many(model, x, LABELS, {name: params, "guided_backprop": {}})
+    assert set(many) == {"guided_backprop"}
+    (failure,) = many.failures
+    assert (failure.error, failure.message) == ("ValueError", str(refused.value))
+
+
+def test_several_epsilons_without_a_fast_implementation_keep_their_details(monkeypatch):
+    model, x = bridge.wrap(seeded(Plain)), images()
+    params = {"epsilon": [0.05, 0.4], "steps": 4}
+    expected = bridge.run("fool", model, x, LABELS, **params)
+    monkeypatch.setattr(bridge.registry.get("fool"), "fast", None)
+    many = run_many(model, x, LABELS, {"fool": params, "saliency": {}})
+    assert many["fool"].implementation == "reference"
+    assert torch.equal(many["fool"].output, expected.output)
+    assert many["fool"].details["iterations"].shape == (2, len(x))
+    assert torch.equal(many["fool"].details["iterations"], expected.details["iterations"])
+    assert (many["fool"].forwards, many["fool"].backwards) == (
+        expected.forwards,
+        expected.backwards,
+    )
+    assert many.predictions["fool"].shape == (2, len(x))
+
+
+@pytest.mark.parametrize(
+    "params", [{"steps": 0}, {"epsilon": []}, {"epsilon": float("nan")}, {"restarts": 2.5}], ids=str
+)
+def test_parameters_that_make_no_sense_are_refused_before_anything_is_computed(params):
+    model, x = bridge.wrap(seeded(Plain)), images()
+    with passes(model) as count:
+        with pytest.raises((ValueError, TypeError)) as one:
+            bridge.run("pgd", model, x, LABELS, **params)
+        looked = list(count)
+        with pytest.raises(type(one.value)) as many:
+            run_many(model, x, LABELS, {**CHEAP, "pgd": params})
+        assert count == looked
+    assert str(many.value) == str(one.value)
+
+
+@pytest.mark.parametrize("how", ["bf16", pytest.param("compile", marks=pytest.mark.slow)])
+def test_an_accelerated_model_leaves_the_users_module_in_its_mode(how):
+    module = seeded(Plain).train()
+    module[1].eval()
+    before = [m.training for m in module.modules()]
+    fast = accelerated(bridge.wrap(module), how, images())
+    assert [m.training for m in module.modules()] == before
+    with pytest.warns(bridge.BridgeWarning, match="training mode"):
+        check_model(fast)
+    evaluated = accelerated(bridge.wrap(seeded(Plain)), how, images())
+    assert not any(m.training for m in evaluated.modules())
+    check_model(evaluated)
+
+
+@pytest.mark.filterwarnings("ignore::bridge.core.types.BridgeWarning")
 def test_relus_of_another_kind_keep_their_own_forward():
     class Own(nn.ReLU):
         def forward(self, x: Tensor) -> Tensor:
@@ -248,14 +387,18 @@ def test_a_layer_overwritten_in_place_is_explained_as_it_was():
         if not first:
             model.facts(images())
         many = run_many(model, images(), LABELS, {"layer_gradcam": {}})
-        assert torch.equal(many["layer_gradcam"].output, bridge.run("layer_gradcam", model, images(), LABELS).output)
+        assert torch.equal(
+            many["layer_gradcam"].output,
+            bridge.run("layer_gradcam", model, images(), LABELS).output,
+        )
 
 
 def test_run_many_leaves_no_trace_and_checks_its_input():
     model, x = bridge.wrap(seeded(Plain)), images()
     next(model.parameters()).grad = torch.ones(6, 3, 3, 3)
     before, state = x.clone(), torch.get_rng_state()
-    run_many(model, x, LABELS, {name: {} for name in bridge.methods() if name != "deepfool_l2"} | {"pgd": {"steps": 2}})
+    many = run_many(model, x, LABELS, {name: quick(name) for name in bridge.methods()})
+    assert set(many) == set(bridge.methods())
     assert torch.equal(x, before)
     assert not x.requires_grad
     assert torch.equal(torch.get_rng_state(), state)
@@ -272,13 +415,17 @@ def test_run_many_leaves_no_trace_and_checks_its_input():
 
 
 class Mixed(nn.Module):
-    """Everything that the incremental engine follows: branches, joins, pools with borders, dilation, groups, in-place."""
+    """All that the incremental engine follows: branches, joins, borders, dilation, in-place."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True)
+        )
         self.left = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=4)
-        self.right = nn.Sequential(nn.BatchNorm2d(8), nn.SiLU(), nn.Conv2d(8, 8, (1, 3), padding=(0, 1)))
+        self.right = nn.Sequential(
+            nn.BatchNorm2d(8), nn.SiLU(), nn.Conv2d(8, 8, (1, 3), padding=(0, 1))
+        )
         self.pool = nn.MaxPool2d(3, 2, 1, ceil_mode=True)
         self.smooth = nn.AvgPool2d(3, 1, 1)
         self.last = nn.Conv2d(16, 8, 2, stride=(2, 1))
@@ -297,7 +444,9 @@ def checked_occlusion(model: ModelAdapter, x: Tensor, labels: Tensor, **params: 
     """Equal to the reference in float64; how it was computed."""
     expected = bridge.run("occlusion", model, x, labels, **params).output
     fused = bridge.run("occlusion", model, x, labels, implementation="fused", **params)
-    torch.testing.assert_close(fused.output, expected, rtol=0, atol=1e-11 * float(expected.abs().max()))
+    torch.testing.assert_close(
+        fused.output, expected, rtol=0, atol=1e-11 * float(expected.abs().max())
+    )
     return dict(fused.details)
 
 
@@ -324,24 +473,52 @@ def test_incremental_occlusion_is_the_reference_on_branches_joins_and_borders(pa
     assert checked_occlusion(model, x, LABELS[:2], **params)["engine"] != "whole images"
 
 
+def vgg11_without_its_head(num_classes: int) -> nn.Module:
+    """The convolutions of vgg11_bn, without the hundred million weights after them."""
+    vgg = torchvision.models.vgg
+    features = vgg.make_layers(vgg.cfgs["A"], batch_norm=True)
+    return nn.Sequential(
+        features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, num_classes)
+    )
+
+
 @pytest.mark.parametrize(
-    "name", ["resnet18", "vgg11_bn", pytest.param("vgg16", marks=pytest.mark.slow), "squeezenet1_1", "densenet121"]
+    "name",
+    [
+        "resnet18",
+        vgg11_without_its_head,
+        pytest.param("vgg11_bn", marks=pytest.mark.slow),
+        pytest.param("vgg16", marks=pytest.mark.slow),
+        "squeezenet1_1",
+        "densenet121",
+    ],
 )
 def test_incremental_occlusion_is_the_reference_on_torchvision_networks(name):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = torchvision.models.get_model(name, weights=None, num_classes=10).train()
+        if callable(name):
+            network = name(num_classes=10).train()
+        else:
+            network = torchvision.models.get_model(name, weights=None, num_classes=10).train()
         with torch.no_grad():
             network(torch.randn(4, 3, 64, 64))  # batch norm's statistics
     details = checked_occlusion(
-        bridge.wrap(network.eval().double()), images(1, (3, 64, 64)).double(), torch.tensor([3]), window=16, stride=24 - 8
+        bridge.wrap(network.eval().double()),
+        images(1, (3, 64, 64)).double(),
+        torch.tensor([3]),
+        window=16,
+        stride=24 - 8,
     )
-    assert details["engine"] in ("incremental", "whole images, batch norm folded, channels last"), details
+    assert details["engine"] in ("incremental", "whole images, batch norm folded, channels last"), (
+        details
+    )
 
 
 def test_incremental_occlusion_is_the_reference_on_a_trained_resnet20(resnet20):
     model, x, labels = resnet20
-    details = checked_occlusion(model.astype(torch.float64), x[:2].double(), labels[:2], window=4, stride=4)
+    details = checked_occlusion(
+        model.astype(torch.float64), x[:2].double(), labels[:2], window=4, stride=4
+    )
     assert details["engine"] == "incremental"
     assert 0.3 < details["multiply_adds"] < 0.75
 
@@ -349,10 +526,14 @@ def test_incremental_occlusion_is_the_reference_on_a_trained_resnet20(resnet20):
 def test_windows_that_change_nothing_are_skipped():
     x = images()
     x[:, :, :6] = 0.25
-    details = checked_occlusion(bridge.wrap(seeded(Plain).double()), x.double(), LABELS, window=3, stride=3, baseline=0.25)
+    details = checked_occlusion(
+        bridge.wrap(seeded(Plain).double()), x.double(), LABELS, window=3, stride=3, baseline=0.25
+    )
     assert details["skipped"] == 3 * 2 * 4
     x[:] = 0.25
-    flat = bridge.run("occlusion", bridge.wrap(seeded(Plain)), x, LABELS, implementation="fused", baseline=0.25)
+    flat = bridge.run(
+        "occlusion", bridge.wrap(seeded(Plain)), x, LABELS, implementation="fused", baseline=0.25
+    )
     assert not flat.output.any()
     assert flat.details["skipped"] == flat.details["windows"]
 
@@ -383,9 +564,23 @@ def test_a_network_with_hooks_inside_runs_whole_and_with_its_hooks():
         Incremental(module)
 
 
+def test_a_batch_norm_after_a_border_that_is_not_zeros_is_not_folded_away():
+    module = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1, padding_mode="reflect"),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 4),
+    ).eval()
+    module[1].running_var.fill_(0.3)
+    details = checked_occlusion(bridge.wrap(module.double()), images().double(), LABELS)
+    assert "reason" not in details
+
+
 def test_a_trace_that_is_not_the_network_is_not_trusted(monkeypatch):
-    wrong = Incremental._run
-    monkeypatch.setattr(Incremental, "_run", lambda self, value, keep: wrong(self, value, keep=keep) * 1.001)
+    right = Incremental.dense
+    monkeypatch.setattr(Incremental, "dense", lambda self, images: right(self, images) * 1.001)
     details = checked_occlusion(bridge.wrap(seeded(Plain).double()), images().double(), LABELS)
     assert details["engine"] == "whole images"
     assert "off the network's own" in details["reason"]
@@ -394,26 +589,34 @@ def test_a_trace_that_is_not_the_network_is_not_trusted(monkeypatch):
 def test_occlusion_leaves_the_users_weights_and_memory_format():
     module = seeded(Mixed)
     weights = {name: p.detach().clone() for name, p in module.named_parameters()}
-    bridge.run("occlusion", bridge.wrap(module), images(1, (3, 30, 37)), LABELS[:1], implementation="fused")
+    bridge.run(
+        "occlusion", bridge.wrap(module), images(1, (3, 30, 37)), LABELS[:1], implementation="fused"
+    )
     for name, parameter in module.named_parameters():
         assert torch.equal(parameter, weights[name])
         assert parameter.is_contiguous()
 
 
-@pytest.mark.parametrize(("norm", "measure", "largest"), [("linf", linf_norm, 0.5), ("l2", l2_norm, 5.0)])
-def test_the_smallest_epsilon_fools_and_what_was_tried_just_below_did_not(fashion, monkeypatch, norm, measure, largest):
+@pytest.mark.parametrize(
+    ("norm", "measure", "largest"), [("linf", linf_norm, 0.5), ("l2", l2_norm, 5.0)]
+)
+def test_the_smallest_epsilon_fools_and_what_was_tried_just_below_did_not(
+    fashion, monkeypatch, norm, measure, largest
+):
     model, x, labels = fashion
     labels = labels.clone()
     labels[0] = (labels[0] + 1) % 10  # a clean image that is wrong already
     tried: dict[int, list[tuple[float, bool]]] = {}
 
-    def spy(*given):
-        images, fooled = _pgd(*given)
-        for index, success in zip(given[4].tolist(), fooled.tolist(), strict=True):
-            tried.setdefault(index, []).append((float(given[5][index]), success))
+    run = _Attack.run
+
+    def spy(attack, active, size):
+        images, fooled = run(attack, active, size)
+        for index, tries in zip(active.tolist(), zip(size, fooled, strict=True), strict=True):
+            tried.setdefault(index, []).append((float(tries[0]), bool(tries[1])))
         return images, fooled
 
-    monkeypatch.setattr("bridge.fused.minimal._pgd", spy)
+    monkeypatch.setattr(_Attack, "run", spy)
     found = minimal_epsilon(model, x, labels, norm=norm, steps=10)
     assert found.epsilon[0] == 0
     assert torch.equal(found.images[0], x[0])
@@ -438,3 +641,5 @@ def test_who_is_fooled_leaves_the_batch_and_who_withstands_is_infinite(fashion):
     assert withstood.backwards == 2 * len(x)
     with pytest.raises(ValueError, match="0 < tolerance < largest"):
         minimal_epsilon(model, x, labels, largest=-1)
+    with pytest.raises(ValueError, match="unknown norm 'l1': expected one of linf, l2"):
+        minimal_epsilon(model, x, labels, norm="l1")

@@ -22,7 +22,10 @@ def skip():
 
 
 def guided_by_hand(network: Skip, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """d logit_t / d x of h + f(relu(h)), written out: the skip path passes g whole, the ReLU clips what comes through it."""
+    """d logit_t / d x of h + f(relu(h)), written out.
+
+    The skip path passes g whole, the ReLU clips what comes through it.
+    """
     h = network.first(x)
     g = network.head.weight[target][:, :, None, None].expand_as(h) / (h.shape[2] * h.shape[3])
     through = torch.nn.grad.conv2d_input(h.shape, network.second.weight, g.contiguous(), padding=1)
@@ -46,7 +49,14 @@ def test_the_reference_of_guided_backprop_is_right_on_skips_by_hand_and_by_zenni
 
 
 def test_captums_guided_backprop_is_wrong_on_skips_and_the_table_says_why(skip):
-    result = bridge.compare(bridge.wrap(seeded(Skip)), images(), TARGET, methods=["guided_backprop"], repeats=1, progress=False)
+    result = bridge.compare(
+        bridge.wrap(seeded(Skip)),
+        images(),
+        TARGET,
+        methods=["guided_backprop"],
+        repeats=1,
+        progress=False,
+    )
     fused, row = result.agreement.iloc[0], result.agreement.iloc[1]
     assert (fused.implementation, fused.verdict) == ("fused", "equal")
     assert (row.implementation, row.verdict) == ("captum", "differs")
@@ -71,15 +81,19 @@ def test_foolboxs_uniform_noise_leaves_the_ball_where_the_reference_does_not():
     assert bool((sizes[negative] > epsilon * 1.0001).all())
     ours = bridge.run("uniform_noise_linf", model, x, [0] * 8, epsilon=epsilon, noise=noise).output
     # 1e-7: the pixels are float32 near 0.5, where numbers are 6e-8 apart.
-    assert torch.allclose((ours - x).flatten(1).abs().amax(1), torch.full((8,), epsilon), rtol=0, atol=1e-7)
+    assert torch.allclose(
+        (ours - x).flatten(1).abs().amax(1), torch.full((8,), epsilon), rtol=0, atol=1e-7
+    )
     assert torch.allclose(ours[~negative], raw[~negative], rtol=0, atol=1e-7)
 
 
 def test_captums_trapezoid_weights_do_not_sum_to_one_and_ours_do():
     from captum.attr._utils.approximation_methods import approximation_parameters
 
-    from bridge.attributions.integrated_gradients import quadrature
+    from bridge.attributions._path import quadrature
 
     for n in (2, 10, 50):
-        assert sum(approximation_parameters("riemann_trapezoid")[0](n)) == pytest.approx((n - 1) / n)
+        assert sum(approximation_parameters("riemann_trapezoid")[0](n)) == pytest.approx(
+            (n - 1) / n
+        )
         assert sum(quadrature("riemann_trapezoid", n)[1]) == pytest.approx(1)

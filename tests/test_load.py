@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import bridge
-from bridge.load.models import load_weights
+from bridge.load import load_weights, model_sources, models
 from bridge.zoo import ZOO, record
 from bridge.zoo.train import accuracy
 from tests.networks import Plain, images, seeded
@@ -23,11 +23,13 @@ from tests.networks import Plain, images, seeded
 @pytest.mark.parametrize(
     "name, shape, first",
     [
-        ("imagenet", (3, 224, 224), [243, 559, 438]), ("cifar10", (3, 32, 32), [3, 8, 8]),
+        ("imagenet", (3, 224, 224), [243, 559, 438]),
+        ("cifar10", (3, 32, 32), [3, 8, 8]),
         ("cifar100", (3, 32, 32), [49, 33, 72]),
-        ("mnist", (1, 28, 28), [7, 2, 1]), ("fashion_mnist", (1, 28, 28), [9, 2, 1]),
+        ("mnist", (1, 28, 28), [7, 2, 1]),
+        ("fashion_mnist", (1, 28, 28), [9, 2, 1]),
     ],
-)  # fmt: skip
+)
 def test_the_samples_that_foolbox_packages(name, shape, first):
     x, labels = bridge.load_batch(f"samples:{name}", n=None)
     assert x.shape == (20, *shape)
@@ -41,7 +43,9 @@ def test_the_samples_that_foolbox_packages(name, shape, first):
 
 
 def test_mnist_and_fashion_mnist_are_not_confused():
-    assert not torch.equal(bridge.load_batch("samples:mnist")[0], bridge.load_batch("samples:fashion_mnist")[0])
+    assert not torch.equal(
+        bridge.load_batch("samples:mnist")[0], bridge.load_batch("samples:fashion_mnist")[0]
+    )
 
 
 def test_digits_and_the_model_that_trains_on_them_in_seconds():
@@ -58,7 +62,9 @@ def test_the_zoo_is_as_accurate_as_recorded(name, real_data):
     x, labels = real_data.mnist("test", "fashion_mnist")
     model = bridge.load_model(f"zoo:{name}")
     recorded = record(name)
-    assert accuracy(model, x, labels) == pytest.approx(recorded["test_accuracy"], abs=5e-4)  # a few images on an edge
+    assert accuracy(model, x, labels) == pytest.approx(
+        recorded["test_accuracy"], abs=5e-4
+    )  # a few images on an edge
     assert recorded["test_accuracy"] >= 0.92
     assert recorded["seed"] == 0
     assert recorded["parameters"] * 4 < 1_500_000
@@ -115,10 +121,12 @@ def test_images_of_different_shapes_need_a_size(folder):
 def test_npz_in_every_layout(tmp_path, layout):
     pixels = np.arange(2 * 5 * 6, dtype=np.uint8).reshape(2, 5, 6)
     arrays = {
-        "nhw": {"images": pixels, "labels": [1, 0]}, "nhwc": {"x": pixels[..., None], "y": [1, 0]},
-        "nchw": {"x": pixels[:, None], "y": [1, 0]}, "split": {"x_test": pixels, "y_test": [1, 0], "x_train": 0, "y_train": 0},
+        "nhw": {"images": pixels, "labels": [1, 0]},
+        "nhwc": {"x": pixels[..., None], "y": [1, 0]},
+        "nchw": {"x": pixels[:, None], "y": [1, 0]},
+        "split": {"x_test": pixels, "y_test": [1, 0], "x_train": 0, "y_train": 0},
         "float": {"x": pixels / np.float64(255), "y": [1, 0]},
-    }[layout]  # fmt: skip
+    }[layout]
     np.savez(tmp_path / "a.npz", **arrays)
     x, labels = bridge.load_batch(f"npz:{tmp_path / 'a.npz'}", n=None)
     assert torch.allclose(x, torch.from_numpy(pixels)[:, None] / 255)
@@ -129,12 +137,17 @@ def test_npz_in_every_layout(tmp_path, layout):
 @pytest.mark.parametrize(
     "arrays, words",
     [
-        ({"a": [1]}, "expected images and labels"), ({"x": np.zeros((2, 4, 4)), "y": [1]}, "2 images and 1 labels"),
-        ({"x": np.zeros((2, 4, 4)), "y": [0.5, 1]}, "integers"), ({"x": np.zeros((2, 4, 4), np.int64), "y": [0, 1]}, "uint8"),
+        ({"a": [1]}, "expected images and labels"),
+        ({"x": np.zeros((2, 4, 4)), "y": [1]}, "2 images and 1 labels"),
+        ({"x": np.zeros((2, 4, 4)), "y": [0.5, 1]}, "integers"),
+        ({"x": np.zeros((2, 4, 4), np.int64), "y": [0, 1]}, "uint8"),
         ({"x": np.zeros((2, 4)), "y": [0, 1]}, "shape"),
-        ({"x": np.array([object(), object()]), "y": [0, 1]}, "not a readable|allow_pickle|Object arrays"),
+        (
+            {"x": np.array([object(), object()]), "y": [0, 1]},
+            "not a readable|allow_pickle|Object arrays",
+        ),
     ],
-)  # fmt: skip
+)
 def test_npz_files_that_do_not_fit_are_refused(tmp_path, arrays, words):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ValueError, match=words):
@@ -143,8 +156,18 @@ def test_npz_files_that_do_not_fit_are_refused(tmp_path, arrays, words):
 
 def test_corrupt_npz_and_unknown_sources_are_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 broken")
-    for source in (f"npz:{tmp_path}/a.npz", f"npz:{tmp_path}/b.npz", "samples:nope", "nope:x", "samples", "sklearn:iris",
-                   f"folder:{tmp_path}/none", f"folder:{tmp_path}", "torchvision:Nope", "torchvision:_x"):  # fmt: skip
+    for source in (
+        f"npz:{tmp_path}/a.npz",
+        f"npz:{tmp_path}/b.npz",
+        "samples:nope",
+        "nope:x",
+        "samples",
+        "sklearn:iris",
+        f"folder:{tmp_path}/none",
+        f"folder:{tmp_path}",
+        "torchvision:Nope",
+        "torchvision:_x",
+    ):
         with pytest.raises(ValueError):
             bridge.load_batch(source)
     with pytest.raises(ValueError, match="at least 1"):
@@ -168,7 +191,10 @@ def test_a_torchvision_dataset_on_files_made_here(tmp_path):
     x, labels = bridge.load_batch("torchvision:FashionMNIST", n=3, root=str(tmp_path))
     assert torch.equal(x, torch.from_numpy(pixels)[:, None] / 255)
     assert labels.tolist() == [5, 0, 9]
-    assert bridge.load_data("torchvision:FashionMNIST", root=str(tmp_path)).class_names[9] == "Ankle boot"
+    assert (
+        bridge.load_data("torchvision:FashionMNIST", root=str(tmp_path)).class_names[9]
+        == "Ankle boot"
+    )
 
 
 FACTORY = """
@@ -199,9 +225,18 @@ def test_a_users_own_network_with_their_weights(factory, tmp_path):
     x = images(2, (3, 2, 2))
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     torch.save(network.state_dict(), tmp_path / "w.pt")
-    torch.save({"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path / "parallel.pt")
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}},
+        tmp_path / "parallel.pt",
+    )
     for file in ("w.safetensors", "w.pt", "parallel.pt"):
-        model = bridge.load_model(f"python:{factory}:network", weights=tmp_path / file, mean=0.5, std=0.5, class_names="abc")
+        model = bridge.load_model(
+            f"python:{factory}:network",
+            weights=tmp_path / file,
+            mean=0.5,
+            std=0.5,
+            class_names="abc",
+        )
         assert torch.equal(model(x), network((x - 0.5) / 0.5))
         assert model.class_names == ("a", "b", "c")
         assert not model.module.training
@@ -211,6 +246,32 @@ def test_a_users_own_network_with_their_weights(factory, tmp_path):
         bridge.load_model(f"python:{factory}:wrapped", mean=0.5)
     assert bridge.load_model("python:tests.networks:Plain")(images()).shape == (3, 4)
     assert str(factory.parent) not in sys.path
+
+
+def test_a_new_source_of_models_is_one_file(tmp_path, monkeypatch):
+    (tmp_path / "mirrored.py").write_text(
+        "from torch import nn\n"
+        "from bridge.load import model_source\n"
+        "@model_source('mirrored')\n"
+        "def mirrored(name, pretrained):\n"
+        "    if name != 'tiny':\n"
+        "        raise ValueError(f'mirrored has no {name!r}')\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), {'class_names': 'abc'}\n"
+    )
+    monkeypatch.setattr(models, "_SOURCES", dict(models._SOURCES))
+    monkeypatch.setattr(model_sources, "__path__", [*model_sources.__path__, str(tmp_path)])
+    models.model_sources.cache_clear()
+    try:
+        model = bridge.load_model("mirrored:tiny", mean=0.5, std=0.5)
+        assert model(images(2, (3, 2, 2))).shape == (2, 3)
+        assert (model.class_names, model.name) == (("a", "b", "c"), "mirrored:tiny")
+        with pytest.raises(ValueError, match="mirrored has no 'huge'"):
+            bridge.load_model("mirrored:huge")
+        with pytest.raises(ValueError, match="hf:NAME, mirrored:NAME, python:NAME"):
+            bridge.load_model("nope:x")
+    finally:
+        models.model_sources.cache_clear()
+        sys.modules.pop("bridge.load.model_sources.mirrored")
 
 
 def test_models_and_weights_that_do_not_load_are_refused(factory, tmp_path):
@@ -225,14 +286,28 @@ def test_models_and_weights_that_do_not_load_are_refused(factory, tmp_path):
     (tmp_path / "broken.pt").write_bytes(b"no zip")
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     for file, words in [
-        ("evil.pt", "run any code"), ("numbers.pt", "no state dict"), ("other.safetensors", "do not fit"),
-        ("broken.safetensors", "not a readable"), ("broken.pt", "not a readable|run any code"), ("none.pt", "no weight file"),
-    ]:  # fmt: skip
+        ("evil.pt", "run any code"),
+        ("numbers.pt", "no state dict"),
+        ("other.safetensors", "do not fit"),
+        ("broken.safetensors", "not a readable"),
+        ("broken.pt", "not a readable|run any code"),
+        ("none.pt", "no weight file"),
+    ]:
         with pytest.raises(ValueError, match=words):
             load_weights(network, tmp_path / file)
-    for source in ("nope:x", "zoo", "zoo:nope", "torchvision:nope", "timm:nope", "python:nope", "python:nope.nope:f",
-                   f"python:{tmp_path}/none.py:f", f"python:{factory}:none", f"python:{factory}:nothing",
-                   f"hf:{tmp_path}"):  # fmt: skip
+    for source in (
+        "nope:x",
+        "zoo",
+        "zoo:nope",
+        "torchvision:nope",
+        "timm:nope",
+        "python:nope",
+        "python:nope.nope:f",
+        f"python:{tmp_path}/none.py:f",
+        f"python:{factory}:none",
+        f"python:{factory}:nothing",
+        f"hf:{tmp_path}",
+    ):
         with pytest.raises(ValueError):
             bridge.load_model(source)
 
@@ -245,8 +320,12 @@ def test_torchvision_and_timm_models_bring_their_preprocessing(tmp_path):
     network = torchvision.models.squeezenet1_1(weights=None)
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     model = bridge.load_model("torchvision:squeezenet1_1", weights=tmp_path / "w.safetensors")
-    normalised = (x - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-    assert torch.allclose(model(x), network.eval()(normalised), atol=1e-6)  # the same float32 operations
+    normalised = (x - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    )[:, None, None]
+    assert torch.allclose(
+        model(x), network.eval()(normalised), atol=1e-6
+    )  # the same float32 operations
     assert model.class_names[207] == "golden retriever"
     other = bridge.load_model("timm:mobilenetv3_small_050", pretrained=False)
     config = timm.data.resolve_model_data_config(other.module)
@@ -257,16 +336,25 @@ def test_torchvision_and_timm_models_bring_their_preprocessing(tmp_path):
 def test_a_hugging_face_model_from_a_folder(tmp_path):
     transformers = pytest.importorskip("transformers")
     config = transformers.ResNetConfig(
-        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=3,
-        id2label={0: "ant", 1: "bee", 2: "cat"}, label2id={"ant": 0, "bee": 1, "cat": 2},
-    )  # fmt: skip
+        embedding_size=8,
+        hidden_sizes=[8, 16],
+        depths=[1, 1],
+        layer_type="basic",
+        num_labels=3,
+        id2label={0: "ant", 1: "bee", 2: "cat"},
+        label2id={"ant": 0, "bee": 1, "cat": 2},
+    )
     network = transformers.ResNetForImageClassification(config).eval()
     network.save_pretrained(tmp_path)
-    transformers.ConvNextImageProcessor(image_mean=[0.5] * 3, image_std=[0.25] * 3).save_pretrained(tmp_path)
+    transformers.ConvNextImageProcessor(image_mean=[0.5] * 3, image_std=[0.25] * 3).save_pretrained(
+        tmp_path
+    )
     model, x = bridge.load_model(f"hf:{tmp_path}"), images(2, (3, 32, 32))
     assert model.class_names == ("ant", "bee", "cat")
     assert torch.allclose(model(x), network((x - 0.5) / 0.25).logits, atol=1e-6)
-    result = bridge.compare(model, x, [0, 2], methods=["saliency", "layer_gradcam", "fgsm"], repeats=1, progress=False)
+    result = bridge.compare(
+        model, x, [0, 2], methods=["saliency", "layer_gradcam", "fgsm"], repeats=1, progress=False
+    )
     assert set(result.agreement["verdict"]) <= {"equal", "rounding"}
     assert result.failures.empty
 
@@ -275,9 +363,13 @@ def test_imagenet_weights_from_a_file_are_the_networks_own(real_data):
     path = real_data.P("imagenet_models", "squeezenet1_1.safetensors")
     model = bridge.load_model("torchvision:squeezenet1_1", weights=path)
     x, labels = real_data.imagenet_samples(n=200)
-    ours = bridge.wrap(real_data.squeezenet(), mean=real_data.IMAGENET_MEAN, std=real_data.IMAGENET_STD)
+    ours = bridge.wrap(
+        real_data.squeezenet(), mean=real_data.IMAGENET_MEAN, std=real_data.IMAGENET_STD
+    )
     with torch.no_grad():
         predicted = torch.cat([model(part).argmax(1) for part in x.split(20)])
         assert torch.equal(model(x[:20]), ours(x[:20]))
-    assert float((predicted == labels).float().mean()) == pytest.approx(0.645, abs=0.01)  # as its source states
+    assert float((predicted == labels).float().mean()) == pytest.approx(
+        0.645, abs=0.01
+    )  # as its source states
     assert model.class_names[130] == "flamingo"

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 import bridge
-from bridge.gradients import input_gradient, loss_gradient
-from bridge.norms import project_l2, project_linf, unit_l2
+from bridge.core.gradients import input_gradient, loss_gradient
+from bridge.core.norms import project_l2, project_linf, unit_l2
 from tests.networks import Plain, images, seeded
 
 LABELS = torch.tensor([0, 3, 1])
@@ -39,11 +39,21 @@ MUTANTS = {
         "centred": lambda m, x, t: (x - 0.5) * input_gradient(m, x, t),
     },
     "integrated_gradients": {
-        "one step fewer": lambda m, x, t, n_steps: get("integrated_gradients")(m, x, t, n_steps=n_steps - 1),
-        "without the way": lambda m, x, t, n_steps: get("integrated_gradients")(m, x, t, n_steps=n_steps) / x,
-        "left": lambda m, x, t, n_steps: get("integrated_gradients")(m, x, t, n_steps=n_steps, method="riemann_left"),
-        "0.9 of it": lambda m, x, t, n_steps: 0.9 * get("integrated_gradients")(m, x, t, n_steps=n_steps),
-        "white baseline": lambda m, x, t, n_steps: get("integrated_gradients")(m, x, t, n_steps=n_steps, baseline=1.0),
+        "one step fewer": lambda m, x, t, n_steps: get("integrated_gradients")(
+            m, x, t, n_steps=n_steps - 1
+        ),
+        "without the way": lambda m, x, t, n_steps: (
+            get("integrated_gradients")(m, x, t, n_steps=n_steps) / x
+        ),
+        "left": lambda m, x, t, n_steps: get("integrated_gradients")(
+            m, x, t, n_steps=n_steps, method="riemann_left"
+        ),
+        "0.9 of it": lambda m, x, t, n_steps: (
+            0.9 * get("integrated_gradients")(m, x, t, n_steps=n_steps)
+        ),
+        "white baseline": lambda m, x, t, n_steps: get("integrated_gradients")(
+            m, x, t, n_steps=n_steps, baseline=1.0
+        ),
     },
     "layer_gradcam": {
         "relu": lambda m, x, t: get("layer_gradcam")(m, x, t, relu=True),
@@ -63,12 +73,20 @@ MUTANTS = {
         "no clip": lambda m, x, t, epsilon: x + epsilon * loss_gradient(m, x, t).sign(),
         "half": lambda m, x, t, epsilon: get("fgsm")(m, x, t, epsilon=epsilon / 2),
         "downhill": lambda m, x, t, epsilon: get("fgsm")(m, x, t, epsilon=epsilon, targeted=True),
-        "of the predicted class": lambda m, x, t, epsilon: get("fgsm")(m, x, m(x).argmax(1), epsilon=epsilon),
-        "loss of the softmax": lambda m, x, t, epsilon: get("fgsm")(Softmax(m), x, t, epsilon=epsilon),
-        "sign(0) = 1": lambda m, x, t, epsilon: (x + epsilon * (loss_gradient(m, x, t) >= 0).to(x).mul(2).sub(1)).clamp(0, 1),
+        "of the predicted class": lambda m, x, t, epsilon: get("fgsm")(
+            m, x, m(x).argmax(1), epsilon=epsilon
+        ),
+        "loss of the softmax": lambda m, x, t, epsilon: get("fgsm")(
+            Softmax(m), x, t, epsilon=epsilon
+        ),
+        "sign(0) = 1": lambda m, x, t, epsilon: (
+            x + epsilon * (loss_gradient(m, x, t) >= 0).to(x).mul(2).sub(1)
+        ).clamp(0, 1),
     },
     "bim": {
-        "no projection": lambda m, x, t, epsilon, steps, step_size: iterate(m, x, t, steps, step_size, lambda y: y),
+        "no projection": lambda m, x, t, epsilon, steps, step_size: iterate(
+            m, x, t, steps, step_size, lambda y: y
+        ),
         "one step short": lambda m, x, t, epsilon, steps, step_size: iterate(
             m, x, t, steps - 1, step_size, lambda y: project_linf(y, x, epsilon)
         ),
@@ -81,13 +99,26 @@ MUTANTS = {
             m, start, t, steps, step_size / 10, lambda y: project_l2(y, x, epsilon)
         ),
         "norm of the batch": lambda m, x, t, epsilon, steps, step_size, start=None: iterate(
-            m, start, t, steps, step_size, lambda y: project_l2(y, x, epsilon), lambda g: g / g.norm()
+            m,
+            start,
+            t,
+            steps,
+            step_size,
+            lambda y: project_l2(y, x, epsilon),
+            lambda g: g / g.norm(),
         ),
         "clip before projection": lambda m, x, t, epsilon, steps, step_size, start=None: iterate(
-            m, start, t, steps, step_size, lambda y: project_l2(y.clamp(0, 1), x, epsilon), unit_l2, clip=False
+            m,
+            start,
+            t,
+            steps,
+            step_size,
+            lambda y: project_l2(y.clamp(0, 1), x, epsilon),
+            unit_l2,
+            clip=False,
         ),
     },
-}  # fmt: skip
+}
 
 
 class Softmax:
@@ -100,7 +131,9 @@ class Softmax:
         return self.model(x).softmax(1)
 
 
-def iterate(model, x, labels, steps, step_size, project, direction=torch.sign, stop=False, clip=True):
+def iterate(
+    model, x, labels, steps, step_size, project, direction=torch.sign, stop=False, clip=True
+):
     for _ in range(steps):
         moved = project(x + step_size * direction(loss_gradient(model, x, labels)))
         moved = moved.clamp(0, 1) if clip else moved
@@ -117,7 +150,7 @@ PARAMS = {
 
 
 def batch():
-    """Images that reach the bounds, with pixels whose gradient is exactly zero: what separates the mutants."""
+    """Images that reach the bounds, with pixels of no gradient: what separates the mutants."""
     x = images(3)
     x[:, :, ::3] = 0
     x[:, :, :, ::4] = 1
@@ -125,7 +158,8 @@ def batch():
 
 
 def network():
-    # Labels 0, 3, 1 are not all predicted, some predictions flip on the way, and the last row of pixels goes nowhere.
+    # Labels 0, 3, 1 are not all predicted, some predictions flip on the way, and the last row of
+    # pixels goes nowhere.
     model = seeded(Plain)
     with torch.no_grad():
         model[9].weight.mul_(8)
@@ -143,29 +177,50 @@ class Cropped(torch.nn.Module):
 
 def compare(method, function):
     return bridge.compare(
-        network(), batch(), LABELS, methods=[method], implementations=["reference"], functions={method: function},
-        params={k: v for k, v in PARAMS.items() if k == method}, epsilons={"linf": [0.1], "l2": [1.5]}, repeats=1,
+        network(),
+        batch(),
+        LABELS,
+        methods=[method],
+        implementations=["reference"],
+        functions={method: function},
+        params={k: v for k, v in PARAMS.items() if k == method},
+        epsilons={"linf": [0.1], "l2": [1.5]},
+        repeats=1,
         progress=False,
-    )  # fmt: skip
+    )
 
 
-@pytest.mark.parametrize("method, name", [(method, name) for method in MUTANTS for name in MUTANTS[method]])
+@pytest.mark.parametrize(
+    "method, name", [(method, name) for method in MUTANTS for name in MUTANTS[method]]
+)
 def test_a_wrong_implementation_differs(method, name):
     result = compare(method, MUTANTS[method][name])
-    assert result.agreement["verdict"].tolist() == ["differs"], result.failures.to_string() or result.agreement.to_string()
+    assert result.agreement["verdict"].tolist() == ["differs"], (
+        result.failures.to_string() or result.agreement.to_string()
+    )
 
 
 RIGHT = {
-    "saliency": lambda m, x, t: torch.cat([get("saliency")(m, x[i : i + 1], t[i : i + 1]) for i in range(len(x))]),
-    "integrated_gradients": lambda m, x, t, n_steps: get("integrated_gradients")(m, x.double(), t, n_steps=n_steps).to(x)
-    if x.dtype == torch.float64 else get("integrated_gradients")(m, x, t, n_steps=n_steps),
+    "saliency": lambda m, x, t: torch.cat(
+        [get("saliency")(m, x[i : i + 1], t[i : i + 1]) for i in range(len(x))]
+    ),
+    "integrated_gradients": lambda m, x, t, n_steps: (
+        get("integrated_gradients")(m, x.double(), t, n_steps=n_steps).to(x)
+        if x.dtype == torch.float64
+        else get("integrated_gradients")(m, x, t, n_steps=n_steps)
+    ),
     "fgsm": lambda m, x, t, epsilon: torch.minimum(
         torch.maximum(x + epsilon * loss_gradient(m, x, t).sign(), torch.zeros(())), torch.ones(())
     ),
     "bim": lambda m, x, t, epsilon, steps, step_size: iterate(
-        m, x, t, steps, step_size, lambda y: torch.minimum(torch.maximum(y, x - epsilon), x + epsilon)
+        m,
+        x,
+        t,
+        steps,
+        step_size,
+        lambda y: torch.minimum(torch.maximum(y, x - epsilon), x + epsilon),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("method", RIGHT)
@@ -176,6 +231,12 @@ def test_a_right_implementation_written_differently_agrees(method):
 
 def test_a_constant_factor_and_a_sign_are_named():
     assert (
-        "0.9 times" in compare("integrated_gradients", MUTANTS["integrated_gradients"]["0.9 of it"]).agreement["cause"].iloc[0]
+        "0.9 times"
+        in compare("integrated_gradients", MUTANTS["integrated_gradients"]["0.9 of it"])
+        .agreement["cause"]
+        .iloc[0]
     )
-    assert "opposite sign" in compare("layer_gradcam", MUTANTS["layer_gradcam"]["sign"]).agreement["cause"].iloc[0]
+    assert (
+        "opposite sign"
+        in compare("layer_gradcam", MUTANTS["layer_gradcam"]["sign"]).agreement["cause"].iloc[0]
+    )

@@ -1,4 +1,4 @@
-"""No trace: after every method and implementation everything is as it was, also after an exception in the model."""
+"""No trace: after every method everything is as it was, also after an exception in the model."""
 
 from __future__ import annotations
 
@@ -15,15 +15,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import bridge
-from bridge.state import frozen, seeded
+from bridge.core.state import frozen, seeded
 from tests.networks import Functional, Plain, Reused, Skip, images
 from tests.networks import seeded as network_of
 
-QUICK = {
-    "integrated_gradients": {"n_steps": 2}, "smooth_grad": {"n_samples": 2}, "bim": {"steps": 2}, "pgd": {"steps": 2},
-    "pgd_l2": {"steps": 2}, "deepfool_l2": {"steps": 2}, "fool": {"steps": 2}, "occlusion": {"window": 6},
-    "occlusion_x_gradient": {"window": 6},
-}  # fmt: skip
+QUICK = {name: bridge.registry.get(name).small("quickest", 8) for name in bridge.methods()}
 EVERYTHING = [(n, i) for n in bridge.methods() for i in bridge.registry.get(n).implementations()]
 
 
@@ -31,19 +27,29 @@ def snapshot(module: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> list:
     """Everything that a run could leave behind, comparable with ==."""
     state: list = [x.clone().numpy().tobytes(), labels.tolist(), x.requires_grad, x.grad]
     for name, m in module.named_modules():
-        hooks = [list(value.items()) for key, value in sorted(m.__dict__.items()) if "hooks" in key and value]
-        state.append((name, id(m), m.training, getattr(m, "inplace", None), hooks, "forward" in m.__dict__))
+        hooks = [
+            list(value.items())
+            for key, value in sorted(m.__dict__.items())
+            if "hooks" in key and value
+        ]
+        state.append(
+            (name, id(m), m.training, getattr(m, "inplace", None), hooks, "forward" in m.__dict__)
+        )
     for name, p in module.named_parameters():
         gradient = None if p.grad is None else (id(p.grad), p.grad.numpy().tobytes())
         state.append((name, id(p), p.requires_grad, gradient, p.detach().numpy().tobytes()))
     for name, b in module.named_buffers():
         state.append((name, id(b), b.numpy().tobytes()))
-    state += [torch.get_rng_state().numpy().tobytes(), random.getstate(), np.random.get_state()[1].tobytes()]
+    state += [
+        torch.get_rng_state().numpy().tobytes(),
+        random.getstate(),
+        np.random.get_state()[1].tobytes(),
+    ]
     return [*state, torch.is_grad_enabled(), torch.get_default_dtype()]
 
 
 def prepared(build, training: bool, frozen_weights: bool, gradients: bool, **options):
-    """A network as a user may have left it: some mode, some flags, some gradients, a hook of their own."""
+    """A network as a user may have left it: in some mode, with flags, gradients and a hook."""
     module = network_of(build, **options)
     module.train(training)
     for index, p in enumerate(module.parameters()):
@@ -69,9 +75,13 @@ class Breaks(nn.Module):
 
 
 @given(
-    what=st.sampled_from(EVERYTHING), build=st.sampled_from([Plain, Skip, Reused]), training=st.booleans(),
-    frozen_weights=st.booleans(), gradients=st.booleans(), breaks=st.sampled_from([None, None, 1, 2, 3]),
-)  # fmt: skip
+    what=st.sampled_from(EVERYTHING),
+    build=st.sampled_from([Plain, Skip, Reused]),
+    training=st.booleans(),
+    frozen_weights=st.booleans(),
+    gradients=st.booleans(),
+    breaks=st.sampled_from([None, None, 1, 2, 3]),
+)
 def test_nothing_is_left_behind(what, build, training, frozen_weights, gradients, breaks):
     method, implementation = what
     module = prepared(build, training, frozen_weights, gradients)
@@ -82,7 +92,14 @@ def test_nothing_is_left_behind(what, build, training, frozen_weights, gradients
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            bridge.run(method, bridge.wrap(module), x, labels, implementation=implementation, **QUICK.get(method, {}))
+            bridge.run(
+                method,
+                bridge.wrap(module),
+                x,
+                labels,
+                implementation=implementation,
+                **QUICK[method],
+            )
         except RuntimeError as error:
             if breaks is None or "broke" not in str(error):
                 raise
@@ -95,7 +112,14 @@ def test_nothing_is_left_behind_by_any_method_on_a_network_in_training_mode(meth
     x, labels = images(2, (3, 8, 8)), torch.tensor([0, 1])
     before = snapshot(module, x, labels)
     with pytest.warns(bridge.BridgeWarning, match="training mode"):
-        bridge.run(method, bridge.wrap(module), x, labels, implementation=implementation, **QUICK.get(method, {}))
+        bridge.run(
+            method,
+            bridge.wrap(module),
+            x,
+            labels,
+            implementation=implementation,
+            **QUICK[method],
+        )
     assert snapshot(module, x, labels) == before
 
 
@@ -146,7 +170,7 @@ def test_frozen_gives_everything_back_after_an_implementation_that_misbehaves():
     before = snapshot(module, x, labels)
     bridge.run("saliency", bridge.wrap(module), x, labels, implementation=vandal)
     assert snapshot(module, x, labels) == before
-    with pytest.raises(ZeroDivisionError), frozen(module):  # noqa: PT012 - what comes before matters
+    with pytest.raises(ZeroDivisionError), frozen(module):  # noqa: PT012 - all of it matters
         module[1].running_mean.add_(1)
         raise ZeroDivisionError
     assert snapshot(module, x, labels) == before
@@ -159,15 +183,20 @@ def test_works_inside_no_grad_and_inference_mode(fashion):
         assert torch.equal(bridge.run("saliency", model, x, labels).output, outside)
     with torch.inference_mode():
         assert torch.equal(bridge.run("saliency", model, x, labels).output, outside)
-        assert bridge.run("fgsm", model, x.clone(), labels, implementation="foolbox").output.shape == x.shape
+        assert (
+            bridge.run("fgsm", model, x.clone(), labels, implementation="foolbox").output.shape
+            == x.shape
+        )
 
 
 def test_a_seed_means_the_same_numbers_and_another_seed_others(fashion):
     model, x, labels = fashion
-    for method in ("pgd", "pgd_l2", "smooth_grad", "uniform_noise_linf"):
+    for method in (name for name in bridge.methods() if bridge.registry.get(name).random):
         for implementation in bridge.registry.get(method).implementations():
-            options = {"implementation": implementation, **QUICK.get(method, {})}
-            first, again, other = (bridge.run(method, model, x, labels, seed=s, **options).output for s in (1, 1, 2))
+            options = {"implementation": implementation, **QUICK[method]}
+            first, again, other = (
+                bridge.run(method, model, x, labels, seed=s, **options).output for s in (1, 1, 2)
+            )
             assert torch.equal(first, again)
             assert not torch.equal(first, other)
 
@@ -191,15 +220,18 @@ def run_python(code: str) -> str:
 
 
 def test_importing_bridge_imports_none_of_the_heavy_libraries():
-    code = "import bridge, sys; print(sorted({m.partition('.')[0] for m in sys.modules}))"
-    loaded = eval(run_python(code))
-    assert not {"captum", "foolbox", "matplotlib", "pandas", "torchvision"} & set(loaded)
+    code = """
+import bridge, sys
+print(sorted({m.partition('.')[0] for m in sys.modules}))
+import torch
+module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).eval()
+bridge.run("saliency", bridge.wrap(module), torch.rand(2, 3, 2, 2), [0, 1])
+print(sorted({m.partition('.')[0] for m in sys.modules}))
+"""
+    imported, ran = (set(eval(line)) for line in run_python(code).splitlines())
+    assert not {"torch", "captum", "foolbox", "matplotlib", "pandas", "torchvision"} & imported
     # Neither does running a reference.
-    code = (
-        "import bridge, torch, sys; m = bridge.wrap(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)).eval());"
-        "bridge.run('saliency', m, torch.rand(2, 3, 2, 2), [0, 1]); print(sorted({m.partition('.')[0] for m in sys.modules}))"
-    )
-    assert not {"captum", "foolbox", "matplotlib", "torchvision"} & set(eval(run_python(code)))
+    assert not {"captum", "foolbox", "matplotlib", "torchvision"} & ran
 
 
 def test_every_reference_runs_without_captum_and_foolbox():
@@ -209,12 +241,17 @@ import sys
 sys.modules["captum"] = sys.modules["foolbox"] = sys.modules["eagerpy"] = None
 import torch, bridge
 from torch import nn
-net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+net = nn.Sequential(
+    nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3),
+    nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3),
+)
 model, x, y = bridge.wrap(net.eval()), torch.rand(2, 1, 8, 8), [0, 2]
 for name in bridge.methods():
-    assert bridge.run(name, model, x, y).output.isfinite().all(), name
+    params = bridge.registry.get(name).small("quickest", 8)
+    assert bridge.run(name, model, x, y, **params).output.isfinite().all(), name
     if bridge.registry.get(name).fast:
-        assert bridge.run(name, model, x, y, implementation="fused").output.isfinite().all(), name
+        fused = bridge.run(name, model, x, y, implementation="fused", **params)
+        assert fused.output.isfinite().all(), name
 c = bridge.compare(model, x, y, repeats=1, progress=False, methods=["saliency", "fgsm"])
 assert set(c.agreement.query("implementation != 'fused'")["verdict"]) == {"failed"}, c.agreement
 assert len(c.runtime) == 6, c.runtime

@@ -1,1 +1,1 @@
-"""Attacks: one file a method, with our reference of the paper's equation and the libraries' twins."""
+"""Attacks: one file a method: our reference of the paper's equation and the libraries' twins."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bridge.model import ModelAdapter
+from bridge.core.model import ModelAdapter
 
 
 def run_foolbox(
@@ -19,16 +19,19 @@ def run_foolbox(
     targeted: bool = False,
     clipped: bool = False,
 ) -> Tensor:
-    """The images that a Foolbox attack returns: `raw`, or with `clipped` those that Foolbox clips to the ball again.
+    """The images that a Foolbox attack returns: `raw`, or those that it clips to the ball again.
 
-    For the projected attacks both are in the ball, and clipping again would only add rounding. The device is passed,
-    since Foolbox moves the model to the first GPU by default.
+    For the projected attacks both are in the ball, and clipping again (`clipped`) would only add
+    rounding. The device is passed, since Foolbox moves the model to the first GPU by default.
     """
     import foolbox
 
-    classifier = foolbox.PyTorchModel(model, bounds=model.bounds, device=x.device, preprocessing=None)
-    criterion = foolbox.criteria.TargetedMisclassification(labels) if targeted else foolbox.criteria.Misclassification(labels)
-    raw, clipped_images, _ = attack(classifier, x, criterion, epsilons=epsilon)
+    classifier = foolbox.PyTorchModel(
+        model, bounds=model.bounds, device=x.device, preprocessing=None
+    )
+    criteria = foolbox.criteria
+    aim = criteria.TargetedMisclassification if targeted else criteria.Misclassification
+    raw, clipped_images, _ = attack(classifier, x, aim(labels), epsilons=epsilon)
     images: Tensor = clipped_images if clipped else raw
     return images
 

@@ -2,63 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from bridge.attacks._descent import check, like_epsilon, projected_descent, sizes
-from bridge.attacks._foolbox import run_foolbox
-from bridge.fused.descent import descend
-from bridge.model import ModelAdapter
-from bridge.norms import project_linf
-from bridge.registry import attack
-from bridge.shared import Shared
+from bridge.attacks import _descent
+from bridge.attacks._descent import LINF, Descent
+from bridge.core.model import ModelAdapter
+from bridge.core.parameters import LinfSize, Steps, StepSize
+from bridge.core.recipe import Recipe
+from bridge.core.registry import attack
+from bridge.core.shared import Shared
+
+# Its parameters as one record; without a step size it takes Foolbox's share of epsilon.
+descent = partial(Descent, LINF, 0.2)
 
 
-@attack("bim", paper="arXiv:1607.02533", norm="linf")
+def recipe(x: Tensor, bounds: tuple[float, float], **params: Any) -> Recipe:
+    return _descent.recipe(x, bounds, descent(**params))
+
+
+@attack(
+    "bim",
+    paper="arXiv:1607.02533",
+    norm="linf",
+    axioms=("ascent",),
+    quick={"steps": 5},
+    quickest={"steps": 2},
+    tiny={"epsilon": 0.1, "step_size": 0.04},
+    recipe=recipe,
+)
 def bim(
     model: ModelAdapter,
     x: Tensor,
     labels: Tensor,
     *,
-    epsilon: float = 8 / 255,
-    steps: int = 10,
-    step_size: float | None = None,
+    epsilon: LinfSize = 8 / 255,
+    steps: Steps = 10,
+    step_size: StepSize = None,
     targeted: bool = False,
 ) -> Tensor:
-    """x_{k+1} = clip(project(x_k + step_size * sign(d CE / d x_k))) from x_0 = x; the last iterate (Kurakin et al. 2016).
+    """x_{k+1} = clip(project(x_k + step_size * sign(d CE / d x_k))) from x_0 = x; the last iterate.
 
-    `step_size` is absolute, in pixel units; by default 0.2 * epsilon.
+    `step_size` is absolute, in pixel units; by default 0.2 * epsilon (Kurakin et al. 2016).
     """
-    check(epsilon, steps, step_size)
-    return projected_descent(
-        model, x, labels, x, epsilon=epsilon, steps=steps, step_size=_step(epsilon, step_size), targeted=targeted,
-        direction=torch.sign, project=project_linf,
-    )  # fmt: skip
+    return _descent.reference(
+        model, x, labels, descent(epsilon, steps, step_size, targeted=targeted)
+    )
 
 
-def _step(epsilon: float, step_size: float | None) -> float:
-    return 0.2 * epsilon if step_size is None else step_size
+def _passes(x: Tensor, **params: Any) -> tuple[int, int]:
+    return _descent.own_passes(descent(**params))
 
 
-@bim.fused("loss_gradient", passes=lambda x, *, steps, **_: (steps - 1, steps - 1))
-def _(shared: Shared, *, epsilon: float | Sequence[float], steps: int, step_size: float | None, targeted: bool) -> Tensor:
-    epsilons = sizes(epsilon, steps, step_size)
-    ends = descend(
-        shared, shared.x.expand(len(epsilons), *shared.x.shape), epsilon=epsilons,
-        step_size=[_step(e, step_size) for e in epsilons], steps=steps, targeted=targeted, direction=torch.sign,
-        project=project_linf, first=shared["loss_gradient"],
-    )  # fmt: skip
-    return like_epsilon(ends, epsilon)
+@bim.fused("loss_gradient", passes=_passes)
+def fused(shared: Shared, **params: Any) -> Tensor:
+    return _descent.fused(shared, descent(**params))
 
 
-@bim.twin("foolbox")
-def _(
-    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, steps: int, step_size: float | None, targeted: bool
-) -> Tensor:
+@bim.twin("foolbox", leaves="gradients")
+def foolbox(model: ModelAdapter, x: Tensor, labels: Tensor, **params: Any) -> Tensor:
     from foolbox.attacks import LinfBasicIterativeAttack
 
-    step = _step(epsilon, step_size)
-    attack = LinfBasicIterativeAttack(abs_stepsize=step, steps=steps, random_start=False)
-    return run_foolbox(attack, model, x, labels, epsilon=epsilon, targeted=targeted)
+    return _descent.foolbox(LinfBasicIterativeAttack, model, x, labels, descent(**params))

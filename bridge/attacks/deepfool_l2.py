@@ -2,43 +2,55 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from bridge.attacks._descent import check
 from bridge.attacks._foolbox import run_foolbox
-from bridge.gradients import target_logits
-from bridge.model import ModelAdapter
-from bridge.norms import l2_norm, per_image, project_l2
-from bridge.registry import attack
+from bridge.core.gradients import target_logits
+from bridge.core.model import ModelAdapter
+from bridge.core.norms import l2_norm, per_image, project_l2
+from bridge.core.parameters import Domain, SmallestSize, Steps
+from bridge.core.registry import attack
 
-# As in the authors' published code: every step goes this much further, so that it cannot stall on the boundary.
+# As in the authors' published code: every step goes this much further, so that it cannot stall on
+# the boundary.
 FURTHER = 1e-4
 # Keeps the distance finite where a class has the same gradient as the predicted one.
 TINY_NORM = 1e-8
 
+Overshoot = Annotated[float, Domain(low=0, others=(0.3,))]
+Candidates = Annotated[int | None, Domain(low=2, whole=True, optional=True, others=(2,))]
 
-@attack("deepfool_l2", paper="arXiv:1511.04599", norm="l2")
+
+@attack(
+    "deepfool_l2",
+    paper="arXiv:1511.04599",
+    norm="l2",
+    quick={"steps": 4},
+    quickest={"steps": 2, "candidates": 3},
+    tiny={"steps": 50},  # it ends by itself, and whoever takes too few steps is found out
+)
 def deepfool_l2(
     model: ModelAdapter,
     x: Tensor,
     labels: Tensor,
     *,
-    epsilon: float | None = None,
-    steps: int = 50,
-    overshoot: float = 0.02,
-    candidates: int | None = 10,
+    epsilon: SmallestSize = None,
+    steps: Steps = 50,
+    overshoot: Overshoot = 0.02,
+    candidates: Candidates = 10,
 ) -> Tensor:
-    """clip(x + (1 + overshoot) * sum_i r_i), r_i the step to the nearest linearised boundary (Moosavi-Dezfooli 2016).
+    """clip(x + (1 + overshoot) * sum_i r_i), r_i the step to the nearest linearised boundary.
 
-    r = |f_l| / norm2(w_l)^2 w_l with f_k = logit_k - logit_0, w_k = d f_k / d x and l = argmin |f_k| / norm2(w_k), over the
-    `candidates` classes most likely on the clean image (None: all; 0 is the predicted one). An image leaves as soon as its
-    overshot point is no longer classified as its label; a misclassified one comes back unchanged. With `epsilon` the
-    perturbation is scaled down into that L2 ball; without (the default) it is as small as it was found.
+    r = |f_l| / norm2(w_l)^2 w_l with f_k = logit_k - logit_0, w_k = d f_k / d x and
+    l = argmin |f_k| / norm2(w_k), over the `candidates` classes most likely on the clean image
+    (None: all; 0 is the predicted one). An image leaves as soon as its overshot point is no longer
+    classified as its label; a misclassified one comes back unchanged. With `epsilon` the
+    perturbation is scaled down into that L2 ball; without (the default) it is as small as it was
+    found (Moosavi-Dezfooli et al. 2016).
     """
-    check(epsilon, steps)
-    if overshoot < 0 or (candidates is not None and candidates < 2):
-        raise ValueError(f"overshoot must be 0 or more and candidates at least 2, got {overshoot} and {candidates}")
     with torch.no_grad():
         classes = model(x).argsort(1).flip(1)[:, :candidates]
     adversarial, total = x.clone(), torch.zeros_like(x)
@@ -63,7 +75,7 @@ def deepfool_l2(
 
 
 def _boundaries(logits: Tensor, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """logit_k - logit_0 (n, k) and its gradient at the images (n, k, c, h, w), for every candidate k but the first."""
+    """logit_k - logit_0 (n, k) and its gradient (n, k, c, h, w), candidates without the first."""
     gaps, gradients = [], []
     for k in range(1, classes.shape[1]):
         gap = target_logits(logits, classes[:, k]) - target_logits(logits, classes[:, 0])
@@ -73,12 +85,32 @@ def _boundaries(logits: Tensor, images: Tensor, classes: Tensor) -> tuple[Tensor
     return torch.stack(gaps, 1), torch.stack(gradients, 1)
 
 
-@deepfool_l2.twin("foolbox")
-def _(
-    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float | None, steps: int, overshoot: float,
+@deepfool_l2.twin("foolbox", leaves="gradients")
+def foolbox(
+    model: ModelAdapter,
+    x: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float | None,
+    steps: int,
+    overshoot: float,
     candidates: int | None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     from foolbox.attacks import L2DeepFoolAttack
 
-    attack = L2DeepFoolAttack(steps=steps, candidates=candidates, overshoot=overshoot, loss="logits")
+    attack = L2DeepFoolAttack(
+        steps=steps, candidates=candidates, overshoot=overshoot, loss="logits"
+    )
     return run_foolbox(attack, model, x, labels, epsilon=epsilon, clipped=True)
+
+
+for _sentence, _change in (
+    ("it does not overshoot", {"overshoot": 0.0}),
+    ("it takes one step only", {"steps": 1}),
+    ("it looks at two classes only", {"candidates": 2}),
+    ("its overshoot is always 0.02", {"overshoot": 0.02}),
+    ("its overshoot is always 0.1", {"overshoot": 0.1}),
+    ("its overshoot is always 0.5", {"overshoot": 0.5}),
+    ("its overshoot is always 1", {"overshoot": 1.0}),
+):
+    deepfool_l2.variant(_sentence, **_change)(deepfool_l2.reference)

@@ -2,75 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from bridge.attacks._pgd import foolbox_pgd, from_the_images, fused_pgd, own_passes, pgd_from, starts_of
-from bridge.model import ModelAdapter
-from bridge.norms import project_linf, uniform
-from bridge.registry import attack
-from bridge.shared import Shared
+from bridge.attacks import _descent
+from bridge.attacks._descent import LINF, Descent
+from bridge.core.model import ModelAdapter
+from bridge.core.parameters import Draw, LinfSize, Restarts, Steps, StepSize
+from bridge.core.recipe import Recipe
+from bridge.core.registry import attack
+from bridge.core.shared import Shared
+
+# Its parameters as one record; without a step size it takes Foolbox's share of epsilon.
+descent = partial(Descent, LINF, 0.01 / 0.3)
 
 
-def uniform_start(x: Tensor, epsilon: float) -> Tensor:
-    """x + uniform noise in [-epsilon, epsilon), drawn as x + (rand * 2 epsilon + -epsilon)."""
-    return x + uniform(x, -epsilon, epsilon)
+def recipe(x: Tensor, bounds: tuple[float, float], **params: Any) -> Recipe:
+    return _descent.recipe(x, bounds, descent(**params))
 
 
-def _default_step(epsilon: float, step_size: float | None) -> float:
-    return 0.01 / 0.3 * epsilon if step_size is None else step_size
-
-
-@attack("pgd", paper="arXiv:1706.06083", norm="linf", draw=starts_of(uniform_start))
+@attack(
+    "pgd",
+    paper="arXiv:1706.06083",
+    norm="linf",
+    draw=_descent.draws(LINF),
+    requires=_descent.requires,
+    axioms=("ascent",),
+    quick={"steps": 5},
+    quickest={"steps": 2},
+    tiny={"epsilon": 0.1, "step_size": 0.04},
+    recipe=recipe,
+)
 def pgd(
     model: ModelAdapter,
     x: Tensor,
     labels: Tensor,
     *,
-    epsilon: float = 8 / 255,
-    steps: int = 40,
-    step_size: float | None = None,
+    epsilon: LinfSize = 8 / 255,
+    steps: Steps = 40,
+    step_size: StepSize = None,
     random_start: bool = True,
-    start: Tensor | None = None,
-    restarts: int = 1,
+    start: Draw = None,
+    restarts: Restarts = 1,
     targeted: bool = False,
 ) -> Tensor:
-    """x_{k+1} = clip(project(x_k + step_size * sign(d CE / d x_k))) from a random point; last iterate (Madry et al. 2017).
+    """x_{k+1} = clip(project(x_k + step_size * sign(d CE / d x_k))) from a random point; the last.
 
-    `step_size` is absolute, in pixel units; by default 0.01 / 0.3 * epsilon (as Foolbox). `start` takes
-    the starting images themselves (with a leading axis for several restarts). With restarts each image keeps its worst
-    case: the one that fools the model, then the one of largest loss.
+    `step_size` is absolute, in pixel units; by default 0.01 / 0.3 * epsilon (as Foolbox). `start`
+    takes the starting images themselves (with a leading axis for several restarts). With restarts
+    each image keeps its worst case: the one that fools the model, then the one of largest loss
+    (Madry et al. 2017).
     """
-    return pgd_from(
-        model, x, labels, uniform_start, epsilon=epsilon, steps=steps, step_size=_default_step(epsilon, step_size),
-        random_start=random_start, start=start, restarts=restarts, targeted=targeted, direction=torch.sign,
-        project=project_linf,
-    )  # fmt: skip
+    return _descent.reference(
+        model,
+        x,
+        labels,
+        descent(epsilon, steps, step_size, random_start, start, restarts, targeted),
+    )
 
 
-@pgd.fused("loss_gradient", when=from_the_images, passes=own_passes)
-def _(
-    shared: Shared, *, epsilon: float | Sequence[float], steps: int, step_size: float | None, random_start: bool,
-    start: Tensor | None, restarts: int, targeted: bool,
-) -> Tensor:  # fmt: skip
-    return fused_pgd(
-        shared, uniform_start, epsilon=epsilon, step_size=lambda e: _default_step(e, step_size), steps=steps,
-        random_start=random_start, start=start, restarts=restarts, targeted=targeted, direction=torch.sign,
-        project=project_linf,
-    )  # fmt: skip
+def _from_the_images(**params: Any) -> bool:
+    return descent(**params).from_the_images
 
 
-@pgd.twin("foolbox")
-def _(
-    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, steps: int, step_size: float | None,
-    random_start: bool, start: Tensor | None, restarts: int, targeted: bool,
-) -> Tensor:  # fmt: skip
+def _passes(x: Tensor, **params: Any) -> tuple[int, int]:
+    return _descent.own_passes(descent(**params))
+
+
+@pgd.fused("loss_gradient", when=_from_the_images, passes=_passes)
+def fused(shared: Shared, **params: Any) -> Tensor:
+    return _descent.fused(shared, descent(**params))
+
+
+@pgd.twin("foolbox", leaves="gradients")
+def foolbox(model: ModelAdapter, x: Tensor, labels: Tensor, **params: Any) -> Tensor:
     from foolbox.attacks import LinfProjectedGradientDescentAttack
 
-    return foolbox_pgd(
-        LinfProjectedGradientDescentAttack, model, x, labels, epsilon=epsilon, steps=steps,
-        step_size=_default_step(epsilon, step_size), random_start=random_start, start=start, restarts=restarts,
-        targeted=targeted,
-    )  # fmt: skip
+    return _descent.foolbox(LinfProjectedGradientDescentAttack, model, x, labels, descent(**params))

@@ -2,72 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from torch import Tensor
 
-from bridge.attacks._pgd import foolbox_pgd, from_the_images, fused_pgd, own_passes, pgd_from, starts_of
-from bridge.model import ModelAdapter
-from bridge.norms import project_l2, unit_ball, unit_l2
-from bridge.registry import attack
-from bridge.shared import Shared
+from bridge.attacks import _descent
+from bridge.attacks._descent import L2, Descent
+from bridge.core.model import ModelAdapter
+from bridge.core.parameters import Draw, L2Size, Restarts, Steps, StepSize
+from bridge.core.recipe import Recipe
+from bridge.core.registry import attack
+from bridge.core.shared import Shared
+
+# Its parameters as one record; without a step size it takes Foolbox's share of epsilon.
+descent = partial(Descent, L2, 0.025)
 
 
-def ball_start(x: Tensor, epsilon: float) -> Tensor:
-    """x + epsilon times a uniform point of the L2 unit ball."""
-    return x + epsilon * unit_ball(x)
+def recipe(x: Tensor, bounds: tuple[float, float], **params: Any) -> Recipe:
+    return _descent.recipe(x, bounds, descent(**params))
 
 
-def _default_step(epsilon: float, step_size: float | None) -> float:
-    return 0.025 * epsilon if step_size is None else step_size
-
-
-@attack("pgd_l2", paper="arXiv:1706.06083", norm="l2", draw=starts_of(ball_start))
+@attack(
+    "pgd_l2",
+    paper="arXiv:1706.06083",
+    norm="l2",
+    draw=_descent.draws(L2),
+    requires=_descent.requires,
+    axioms=("ascent",),
+    quick={"steps": 5},
+    quickest={"steps": 2},
+    tiny={"epsilon": 0.9, "step_size": 0.35},
+    recipe=recipe,
+)
 def pgd_l2(
     model: ModelAdapter,
     x: Tensor,
     labels: Tensor,
     *,
-    epsilon: float = 0.5,
-    steps: int = 50,
-    step_size: float | None = None,
+    epsilon: L2Size = 0.5,
+    steps: Steps = 50,
+    step_size: StepSize = None,
     random_start: bool = True,
-    start: Tensor | None = None,
-    restarts: int = 1,
+    start: Draw = None,
+    restarts: Restarts = 1,
     targeted: bool = False,
 ) -> Tensor:
-    """x_{k+1} = clip(project(x_k + step_size * g / max(norm2(g), 1e-12))) from a random point; last iterate (Madry 2017).
+    """x_{k+1} = clip(project(x_k + step_size * g / max(norm2(g), 1e-12))) from a random point.
 
-    Parameters as in pgd, with `epsilon` the radius of the L2 ball and a default step of 0.025 * epsilon.
+    The last iterate; g = d CE / d x_k. Parameters as in pgd, with `epsilon` the radius of the L2
+    ball and a default step of 0.025 * epsilon (Madry et al. 2017).
     """
-    return pgd_from(
-        model, x, labels, ball_start, epsilon=epsilon, steps=steps, step_size=_default_step(epsilon, step_size),
-        random_start=random_start, start=start, restarts=restarts, targeted=targeted, direction=unit_l2,
-        project=project_l2,
-    )  # fmt: skip
+    return _descent.reference(
+        model,
+        x,
+        labels,
+        descent(epsilon, steps, step_size, random_start, start, restarts, targeted),
+    )
 
 
-@pgd_l2.fused("loss_gradient", when=from_the_images, passes=own_passes)
-def _(
-    shared: Shared, *, epsilon: float | Sequence[float], steps: int, step_size: float | None, random_start: bool,
-    start: Tensor | None, restarts: int, targeted: bool,
-) -> Tensor:  # fmt: skip
-    return fused_pgd(
-        shared, ball_start, epsilon=epsilon, step_size=lambda e: _default_step(e, step_size), steps=steps,
-        random_start=random_start, start=start, restarts=restarts, targeted=targeted, direction=unit_l2,
-        project=project_l2,
-    )  # fmt: skip
+def _from_the_images(**params: Any) -> bool:
+    return descent(**params).from_the_images
 
 
-@pgd_l2.twin("foolbox")
-def _(
-    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, steps: int, step_size: float | None,
-    random_start: bool, start: Tensor | None, restarts: int, targeted: bool,
-) -> Tensor:  # fmt: skip
+def _passes(x: Tensor, **params: Any) -> tuple[int, int]:
+    return _descent.own_passes(descent(**params))
+
+
+@pgd_l2.fused("loss_gradient", when=_from_the_images, passes=_passes)
+def fused(shared: Shared, **params: Any) -> Tensor:
+    return _descent.fused(shared, descent(**params))
+
+
+@pgd_l2.twin("foolbox", leaves="gradients")
+def foolbox(model: ModelAdapter, x: Tensor, labels: Tensor, **params: Any) -> Tensor:
     from foolbox.attacks import L2ProjectedGradientDescentAttack
 
-    return foolbox_pgd(
-        L2ProjectedGradientDescentAttack, model, x, labels, epsilon=epsilon, steps=steps,
-        step_size=_default_step(epsilon, step_size), random_start=random_start, start=start, restarts=restarts,
-        targeted=targeted,
-    )  # fmt: skip
+    return _descent.foolbox(L2ProjectedGradientDescentAttack, model, x, labels, descent(**params))

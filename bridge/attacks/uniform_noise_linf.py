@@ -6,38 +6,55 @@ from typing import Any
 
 from torch import Tensor
 
-from bridge.attacks._descent import check
 from bridge.attacks._foolbox import run_foolbox
-from bridge.model import ModelAdapter
-from bridge.norms import linf_norm, per_image, uniform
-from bridge.registry import attack
+from bridge.core.model import ModelAdapter
+from bridge.core.norms import linf_norm, per_image, uniform, unit_l2
+from bridge.core.parameters import Draw, LinfSize
+from bridge.core.registry import attack
 
 LARGEST = (
-    "Foolbox divides the noise by its largest positive value, not by its largest absolute value: where the most extreme "
-    "pixel is negative the noise leaves the ball by their ratio, and Foolbox clips it back. The reference has Linf norm "
-    "epsilon exactly"
+    "Foolbox divides the noise by its largest positive value, not by its largest absolute value: "
+    "where the most extreme pixel is negative the noise leaves the ball by their ratio, and "
+    "Foolbox clips it back. The reference has Linf norm epsilon exactly"
 )
 
 
-def _draw(x: Tensor, *, noise: Tensor | None, **_: Any) -> dict[str, Tensor]:
+def draw(x: Tensor, *, noise: Tensor | None, **_: Any) -> dict[str, Tensor]:
     return {} if noise is not None else {"noise": uniform(x, -1, 1)}
 
 
-@attack("uniform_noise_linf", norm="linf", draw=_draw)
+@attack("uniform_noise_linf", norm="linf", draw=draw, control=True, tiny={"epsilon": 0.1})
 def uniform_noise_linf(
-    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float = 8 / 255, noise: Tensor | None = None
+    model: ModelAdapter,
+    x: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: LinfSize = 8 / 255,
+    noise: Draw = None,
 ) -> Tensor:
-    """clip(x + epsilon * u / max|u|), u uniform in [-1, 1): random, of the same Linf size as an attack; ignores the model.
+    """clip(x + epsilon * u / max|u|), u uniform in [-1, 1): random, and ignores the model.
 
-    `noise` takes u itself; otherwise it comes from the global generator.
+    It has the same Linf size as an attack. `noise` takes u itself; otherwise it comes from the
+    global generator.
     """
-    check(epsilon)
-    u = uniform(x, -1, 1) if noise is None else noise.to(x)
-    return (x + epsilon * u / per_image(linf_norm(u), u)).clamp(*model.bounds)
+    u = drawn(x, noise)
+    return (x + epsilon * u / largest(u)).clamp(*model.bounds)
 
 
-@uniform_noise_linf.twin("foolbox", differs=LARGEST)
-def _(model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None) -> Tensor:
+def drawn(x: Tensor, noise: Tensor | None) -> Tensor:
+    """The noise: the one given, or from the global generator."""
+    return uniform(x, -1, 1) if noise is None else noise.to(x)
+
+
+def largest(u: Tensor) -> Tensor:
+    """max |u| of each image, (n, 1, 1, 1)."""
+    return per_image(linf_norm(u), u)
+
+
+@uniform_noise_linf.twin("foolbox", differs=LARGEST, everywhere=True)
+def foolbox(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
+) -> Tensor:
     import eagerpy
     from foolbox.attacks import LinfAdditiveUniformNoiseAttack
 
@@ -45,3 +62,83 @@ def _(model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: 
     if noise is not None:
         attack.sample_noise = lambda images: eagerpy.astensor(noise.to(x))
     return run_foolbox(attack, model, x, labels, epsilon=epsilon, clipped=True)
+
+
+@uniform_noise_linf.variant("it does not scale the noise to its largest absolute value")
+def not_scaled(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
+) -> Tensor:
+    return (x + epsilon * drawn(x, noise)).clamp(*model.bounds)
+
+
+@uniform_noise_linf.variant(
+    "it divides by the largest positive value instead of the largest absolute one, as Foolbox does"
+)
+def positive_clipped(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
+) -> Tensor:
+    u = drawn(x, noise)
+    scaled = epsilon * u / u.amax((1, 2, 3), keepdim=True)
+    return (x + scaled.clamp(-epsilon, epsilon)).clamp(*model.bounds)
+
+
+@uniform_noise_linf.variant("it divides by the largest positive value and leaves the ball")
+def positive(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
+) -> Tensor:
+    u = drawn(x, noise)
+    return (x + epsilon * u / u.amax((1, 2, 3), keepdim=True)).clamp(*model.bounds)
+
+
+@uniform_noise_linf.variant("it does not clip to the bounds")
+def not_clipped(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
+) -> Tensor:
+    u = drawn(x, noise)
+    return x + epsilon * u / largest(u)
+
+
+@uniform_noise_linf.variant("it takes the sign of the noise")
+def sign(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
+) -> Tensor:
+    return (x + epsilon * drawn(x, noise).sign()).clamp(*model.bounds)
+
+
+@uniform_noise_linf.variant("it scales by the batch's largest value")
+def of_the_batch(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
+) -> Tensor:
+    u = drawn(x, noise)
+    return (x + epsilon * u / u.abs().max()).clamp(*model.bounds)
+
+
+@uniform_noise_linf.variant("it takes the absolute value of the noise")
+def absolute(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
+) -> Tensor:
+    u = drawn(x, noise)
+    return (x + epsilon * u.abs() / largest(u)).clamp(*model.bounds)
+
+
+@uniform_noise_linf.variant("it normalises the noise in L2")
+def in_l2(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
+) -> Tensor:
+    return (x + epsilon * unit_l2(drawn(x, noise))).clamp(*model.bounds)
+
+
+@uniform_noise_linf.variant("it subtracts the noise")
+def subtracted(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
+) -> Tensor:
+    u = drawn(x, noise)
+    return (x - epsilon * u / largest(u)).clamp(*model.bounds)
+
+
+@uniform_noise_linf.variant("it clips to [-1, 1] instead of [0, 1]")
+def clipped_wider(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
+) -> Tensor:
+    u = drawn(x, noise)
+    return (x + epsilon * u / largest(u)).clamp(-1, 1)

@@ -1,1 +1,1 @@
-"""Attributions: one file a method, with our reference of the paper's equation and the libraries' twins."""
+"""Attributions: one file a method, our reference of the paper's equation and its twins."""

@@ -4,26 +4,47 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bridge.attributions._captum import quiet
-from bridge.model import ModelAdapter
-from bridge.registry import attribution
-from bridge.relu import deconvolution_gradient
-from bridge.shared import Shared
+from bridge.attributions._captum import SKIP, quiet
+from bridge.core.gradients import input_gradient
+from bridge.core.model import ModelAdapter
+from bridge.core.registry import attribution, get
+from bridge.core.relu import deconvolution_gradient
+from bridge.core.shared import Shared
 
 
-@attribution("deconvolution", paper="arXiv:1311.2901", needs=("relu",))
+@attribution("deconvolution", paper="arXiv:1311.2901", needs=("relu",), axioms=("dummy",))
 def deconvolution(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
-    """d logit_t / d x with g * (g > 0) at every nn.ReLU, same shape as x (Zeiler and Fergus 2013)."""
+    """d logit_t / d x with g * (g > 0) at every nn.ReLU, same shape as x (Zeiler, Fergus 2013)."""
     return deconvolution_gradient(model, x, target)
 
 
 @deconvolution.fused("deconvolution_gradient")
-def _(shared: Shared) -> Tensor:
+def fused(shared: Shared) -> Tensor:
     return shared["deconvolution_gradient"]
 
 
-@deconvolution.twin("captum")
-def _(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+@deconvolution.twin("captum", differs=SKIP)
+def captum(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
     from captum.attr import Deconvolution
 
     return quiet(Deconvolution(model).attribute, x, target=target)
+
+
+@deconvolution.variant("it is the plain gradient: no ReLU is changed")
+def plain(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return input_gradient(model, x, target)
+
+
+@deconvolution.variant("it is guided backprop: g * (x > 0) * (g > 0)")
+def guided(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return get("guided_backprop")(model, x, target)
+
+
+@deconvolution.variant("it is the gradient's positive part")
+def positive_part(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return plain(model, x, target).relu()
+
+
+@deconvolution.variant("it multiplies by the image")
+def times_image(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return x * deconvolution_gradient(model, x, target)

@@ -4,26 +4,55 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bridge.attributions._captum import quiet
-from bridge.model import ModelAdapter
-from bridge.registry import attribution
-from bridge.relu import SKIP, guided_gradient
-from bridge.shared import Shared
+from bridge.attributions._captum import SKIP, quiet
+from bridge.core.gradients import input_gradient
+from bridge.core.model import ModelAdapter
+from bridge.core.registry import attribution, get
+from bridge.core.relu import guided_gradient
+from bridge.core.shared import Shared
 
 
-@attribution("guided_backprop", paper="arXiv:1412.6806", needs=("relu",))
+@attribution("guided_backprop", paper="arXiv:1412.6806", needs=("relu",), axioms=("dummy",))
 def guided_backprop(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
-    """d logit_t / d x with g * (x > 0) * (g > 0) at every nn.ReLU, same shape as x (Springenberg et al. 2014)."""
+    """d logit_t / d x with g * (x > 0) * (g > 0) at every nn.ReLU, same shape as x.
+
+    (Springenberg et al. 2014.)
+    """
     return guided_gradient(model, x, target)
 
 
 @guided_backprop.fused("guided_gradient")
-def _(shared: Shared) -> Tensor:
+def fused(shared: Shared) -> Tensor:
     return shared["guided_gradient"]
 
 
 @guided_backprop.twin("captum", differs=SKIP)
-def _(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+def captum(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
     from captum.attr import GuidedBackprop
 
     return quiet(GuidedBackprop(model).attribute, x, target=target)
+
+
+@guided_backprop.variant("it is the plain gradient: no ReLU is guided")
+def plain(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return input_gradient(model, x, target)
+
+
+@guided_backprop.variant("it is the deconvolution: g * (g > 0), without x > 0")
+def deconvolved(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return get("deconvolution")(model, x, target)
+
+
+@guided_backprop.variant("it is the absolute gradient")
+def absolute(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return plain(model, x, target).abs()
+
+
+@guided_backprop.variant("it is the gradient's positive part")
+def positive_part(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return plain(model, x, target).relu()
+
+
+@guided_backprop.variant("it multiplies by the image")
+def times_image(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return x * guided_gradient(model, x, target)

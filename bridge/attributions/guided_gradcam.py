@@ -2,42 +2,101 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 from torch import Tensor
 from torch.nn import functional as F
 
-from bridge.attributions._captum import quiet
-from bridge.model import ModelAdapter
-from bridge.registry import attribution, get
-from bridge.relu import SKIP
-from bridge.shared import Shared
+from bridge.attributions._captum import SKIP, quiet
+from bridge.attributions._parts import fast
+from bridge.core.gradients import input_gradient
+from bridge.core.model import ModelAdapter
+from bridge.core.parameters import Domain
+from bridge.core.registry import attribution, get
+from bridge.core.shared import Shared
 
-INTERPOLATIONS = ("nearest", "bilinear")
+Interpolation = Annotated[str, Domain(choices=("nearest", "bilinear"))]
 
 
-@attribution("guided_gradcam", paper="arXiv:1610.02391", needs=("layer", "relu"))
-def guided_gradcam(model: ModelAdapter, x: Tensor, target: Tensor, *, interpolation: str = "nearest") -> Tensor:
+@attribution("guided_gradcam", paper="arXiv:1610.02391", needs=("layer", "relu"), axioms=("dummy",))
+def guided_gradcam(
+    model: ModelAdapter, x: Tensor, target: Tensor, *, interpolation: Interpolation = "nearest"
+) -> Tensor:
     """guided_backprop * upsampled relu(layer_gradcam), same shape as x (Selvaraju et al. 2016).
 
-    `interpolation` is "nearest" (Captum's default) or "bilinear" (the paper's). Raises ValueError for another.
+    `interpolation` is "nearest" (Captum's default) or "bilinear" (the paper's).
     """
-    if interpolation not in INTERPOLATIONS:
-        raise ValueError(f"unknown interpolation {interpolation!r}: expected one of {INTERPOLATIONS}")
     cam = get("layer_gradcam")(model, x, target, relu=True)
-    return get("guided_backprop")(model, x, target) * F.interpolate(cam, x.shape[2:], mode=interpolation)
+    guided = get("guided_backprop")(model, x, target)
+    return guided * F.interpolate(cam, x.shape[2:], mode=interpolation)
 
 
 @guided_gradcam.fused("layer", "guided_gradient")
-def _(shared: Shared, *, interpolation: str) -> Tensor:
-    if interpolation not in INTERPOLATIONS:
-        raise ValueError(f"unknown interpolation {interpolation!r}: expected one of {INTERPOLATIONS}")
-    cam = get("layer_gradcam").fast[0].function(shared, relu=True, upsample=False)
+def fused(shared: Shared, *, interpolation: str) -> Tensor:
+    cam = fast("layer_gradcam").function(shared, relu=True, upsample=False)
     return shared["guided_gradient"] * F.interpolate(cam, shared.x.shape[2:], mode=interpolation)
 
 
-@guided_gradcam.twin("captum", differs=SKIP)
-def _(model: ModelAdapter, x: Tensor, target: Tensor, *, interpolation: str) -> Tensor:
+@guided_gradcam.twin("captum", differs=SKIP, leaves="graph")
+def captum(model: ModelAdapter, x: Tensor, target: Tensor, *, interpolation: str) -> Tensor:
     from captum.attr import GuidedGradCam
 
-    if interpolation not in INTERPOLATIONS:  # Captum would warn and return an empty tensor
-        raise ValueError(f"unknown interpolation {interpolation!r}: expected one of {INTERPOLATIONS}")
-    return quiet(GuidedGradCam(model, model.cam_layer(x)).attribute, x, target=target, interpolate_mode=interpolation)
+    return quiet(
+        GuidedGradCam(model, model.cam_layer(x)).attribute,
+        x,
+        target=target,
+        interpolate_mode=interpolation,
+    )
+
+
+def _product(guided: Tensor, cam: Tensor, mode: str) -> Tensor:
+    return guided * F.interpolate(cam, guided.shape[2:], mode=mode)
+
+
+def _guided(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return get("guided_backprop")(model, x, target)
+
+
+def _cam(model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool = True) -> Tensor:
+    return get("layer_gradcam")(model, x, target, relu=relu)
+
+
+@guided_gradcam.variant("the ReLU of Grad-CAM is missing")
+def no_relu(model: ModelAdapter, x: Tensor, target: Tensor, **_: Any) -> Tensor:
+    cam = _cam(model, x, target, relu=False)
+    return _product(_guided(model, x, target), cam, "nearest")
+
+
+@guided_gradcam.variant("the ReLU of Grad-CAM is missing, and it upsamples bilinearly")
+def no_relu_and_bilinear(model: ModelAdapter, x: Tensor, target: Tensor, **_: Any) -> Tensor:
+    cam = _cam(model, x, target, relu=False)
+    return _product(_guided(model, x, target), cam, "bilinear")
+
+
+guided_gradcam.variant("it upsamples bilinearly instead of nearest", interpolation="bilinear")(
+    guided_gradcam.reference
+)
+guided_gradcam.variant("it upsamples by nearest instead of bilinear", interpolation="nearest")(
+    guided_gradcam.reference
+)
+
+
+@guided_gradcam.variant("it multiplies by the plain gradient instead of guided backprop")
+def times_gradient(model: ModelAdapter, x: Tensor, target: Tensor, **_: Any) -> Tensor:
+    return _product(input_gradient(model, x, target), _cam(model, x, target), "nearest")
+
+
+@guided_gradcam.variant("it multiplies by the deconvolution instead of guided backprop")
+def times_deconvolution(model: ModelAdapter, x: Tensor, target: Tensor, **_: Any) -> Tensor:
+    deconvolved = get("deconvolution")(model, x, target)
+    return _product(deconvolved, _cam(model, x, target), "nearest")
+
+
+@guided_gradcam.variant("Grad-CAM is missing: it is guided backprop alone")
+def guided_alone(model: ModelAdapter, x: Tensor, target: Tensor, **_: Any) -> Tensor:
+    return _guided(model, x, target)
+
+
+@guided_gradcam.variant("guided backprop is missing: it is Grad-CAM alone")
+def cam_alone(model: ModelAdapter, x: Tensor, target: Tensor, **_: Any) -> Tensor:
+    return get("layer_gradcam")(model, x, target, relu=True, upsample=True).expand_as(x)

@@ -1,74 +1,90 @@
-"""Integrated gradients: the gradient averaged on the straight path from a baseline, times the way."""
+"""Integrated gradients: the mean gradient on the straight path from a baseline, times the way."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bridge.attributions._baseline import baseline_images, requires_baseline
+from bridge.attributions._captum import as_baseline
+from bridge.attributions._path import RIEMANN, Rule, gradient_on_path, quadrature
+from bridge.core.gradients import input_gradient, target_logits
+from bridge.core.model import ModelAdapter
+from bridge.core.parameters import Baseline, Domain, GradientSteps
+from bridge.core.registry import attribution
+from bridge.core.shared import Shared
+from bridge.core.types import Unsupported
 from bridge.fused.chunks import gradient_sum
-from bridge.gradients import input_gradient, target_logits
-from bridge.model import ModelAdapter
-from bridge.registry import attribution
-from bridge.shared import Shared
-from bridge.types import Unsupported
 
-# Captum puts n_steps copies of the batch through the model at once. Above this many pixels (800 images of 28x28, 28 of
-# 3x224x224) the twin lets it work in chunks, which changes rounding only: the whole of it can be tens of gigabytes.
+# Captum puts n_steps copies of the batch through the model at once. Above this many pixels (800
+# images of 28x28, 28 of 3x224x224) the twin lets it work in chunks, which changes rounding only:
+# the whole of it can be tens of gigabytes.
 CAPTUM_PIXELS_AT_ONCE = 2**22
+Quadrature = Annotated[str, Domain(choices=("gausslegendre", *RIEMANN))]
 
 
-def quadrature(method: str, n_steps: int) -> tuple[list[float], list[float]]:
-    """Points in [0, 1] and weights that sum to 1, for `method` in Captum's words."""
-    n = n_steps
-    if n < (2 if method == "riemann_trapezoid" else 1):
-        raise ValueError(f"n_steps={n} is too few for {method}")
-    if method == "gausslegendre":
-        points, weights = np.polynomial.legendre.leggauss(n)
-        return list((points + 1) / 2), list(weights / 2)
-    if method == "riemann_left":
-        return [k / n for k in range(n)], [1 / n] * n
-    if method == "riemann_right":
-        return [(k + 1) / n for k in range(n)], [1 / n] * n
-    if method == "riemann_middle":
-        return [(k + 0.5) / n for k in range(n)], [1 / n] * n
-    if method == "riemann_trapezoid":
-        ends = 0.5 / (n - 1)
-        return [k / (n - 1) for k in range(n)], [ends, *[1 / (n - 1)] * (n - 2), ends]
-    raise ValueError(
-        f"unknown quadrature {method!r}: expected gausslegendre, riemann_left, riemann_right, riemann_middle or "
-        "riemann_trapezoid"
-    )
+def requires(x: Tensor, *, n_steps: int, baseline: float | Tensor, method: str) -> None:
+    """Raise ValueError for a trapezoid without two ends, or a baseline that does not fit."""
+    if method == "riemann_trapezoid" and n_steps < 2:
+        raise ValueError(f"riemann_trapezoid needs n_steps of 2 or more, got {n_steps}")
+    requires_baseline(x, baseline)
 
 
-@attribution("integrated_gradients", paper="arXiv:1703.01365")
+def linear(w: Tensor, x: Tensor, *, baseline: float | Tensor, **_: Any) -> Tensor:
+    """On logits = w x every quadrature is exact."""
+    return w * (x - baseline)
+
+
+@attribution(
+    "integrated_gradients",
+    paper="arXiv:1703.01365",
+    requires=requires,
+    axioms=("completeness", "dummy", "implementation invariance", "linearity"),
+    linear=linear,
+    quick={"n_steps": 12},
+    quickest={"n_steps": 3},
+)
 def integrated_gradients(
     model: ModelAdapter,
     x: Tensor,
     target: Tensor,
     *,
-    n_steps: int = 50,
-    baseline: float | Tensor = 0.0,
-    method: str = "gausslegendre",
+    n_steps: GradientSteps = 50,
+    baseline: Baseline = 0.0,
+    method: Quadrature = "gausslegendre",
 ) -> Tensor:
-    """(x - b) * integral_0^1 d logit_t / d x at (b + a (x - b)) da, same shape as x (Sundararajan et al. 2017).
+    """(x - b) * integral_0^1 d logit_t / d x at (b + a (x - b)) da, same shape as x.
 
-    `baseline` is in pixel units, a number or a tensor that broadcasts to x: 0 is black, which is not zero after
-    normalisation. Completeness: the sum over an image tends to logit_t(x) - logit_t(b). `n_steps` gradients a call.
+    `baseline` is in pixel units, a number or a tensor that broadcasts to x: 0 is black, which is
+    not zero after normalisation. Completeness: the sum over an image tends to
+    logit_t(x) - logit_t(b). `n_steps` gradients a call (Sundararajan et al. 2017).
     """
-    way = x - baseline
-    total = torch.zeros_like(x)
-    for point, weight in zip(*quadrature(method, n_steps), strict=True):
-        total += weight * input_gradient(model, baseline + point * way, target)
-    return way * total
+    points, weights = quadrature(method, n_steps)
+    return (x - baseline) * gradient_on_path(model, x, target, baseline, points, weights)
 
 
-@integrated_gradients.fused("logits", passes=lambda x, *, n_steps, **_: (n_steps + 1, n_steps))
-def _(shared: Shared, *, n_steps: int, baseline: float | Tensor, method: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """In the memory of one chunk; with `completeness`, sum of the map - (logit_t(x) - logit_t(b)), for each image (n,)."""
+def _passes(x: Tensor, *, n_steps: int, **_: Any) -> tuple[int, int]:
+    return n_steps + 1, n_steps
+
+
+@integrated_gradients.fused("logits", passes=_passes)
+def fused(
+    shared: Shared, *, n_steps: int, baseline: float | Tensor, method: str
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """In the memory of one chunk.
+
+    Its detail `completeness` is the sum of the map - (logit_t(x) - logit_t(b)), (n,).
+    """
     x, target = shared.x, shared.target
-    points, weights = (torch.tensor(values, dtype=x.dtype, device=x.device) for values in quadrature(method, n_steps))
-    start = torch.broadcast_to(torch.as_tensor(baseline, dtype=x.dtype, device=x.device), x.shape)
+    points, weights = (
+        torch.tensor(values, dtype=x.dtype, device=x.device)
+        for values in quadrature(method, n_steps)
+    )
+    start = baseline_images(x, baseline)
     way = x - start
 
     def on_the_way(image: Tensor, point: Tensor) -> Tensor:
@@ -83,18 +99,210 @@ def _(shared: Shared, *, n_steps: int, baseline: float | Tensor, method: str) ->
 
 
 @integrated_gradients.twin("captum")
-def _(model: ModelAdapter, x: Tensor, target: Tensor, *, n_steps: int, baseline: float | Tensor, method: str) -> Tensor:
+def captum(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    *,
+    n_steps: int,
+    baseline: float | Tensor,
+    method: str,
+) -> Tensor:
     from captum.attr import IntegratedGradients
 
     if method == "riemann_trapezoid":
         raise Unsupported(
-            f"Captum's riemann_trapezoid weights sum to (n - 1) / n = {(n_steps - 1) / n_steps:.3f}, not to 1: "
-            "it is not the trapezoid rule that the reference follows"
+            "Captum's riemann_trapezoid weights sum to "
+            f"(n - 1) / n = {(n_steps - 1) / n_steps:.3f}, not to 1: it is not the trapezoid rule "
+            "that the reference follows"
         )
-    pixels = x.numel() * n_steps
-    chunk = None if pixels <= CAPTUM_PIXELS_AT_ONCE else max(len(x), CAPTUM_PIXELS_AT_ONCE // x[0].numel())
-    if isinstance(baseline, Tensor):
-        baseline = baseline.to(x).expand_as(x)
+    chunk = None
+    if x.numel() * n_steps > CAPTUM_PIXELS_AT_ONCE:
+        chunk = max(len(x), CAPTUM_PIXELS_AT_ONCE // x[0].numel())
     return IntegratedGradients(model, multiply_by_inputs=True).attribute(
-        x, baselines=baseline, target=target, n_steps=n_steps, method=method, internal_batch_size=chunk
+        x,
+        baselines=as_baseline(baseline, x),
+        target=target,
+        n_steps=n_steps,
+        method=method,
+        internal_batch_size=chunk,
     )
+
+
+# Deviations, the likeliest first.
+
+
+@integrated_gradients.variant("the factor (x - baseline) is missing")
+def without_way(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    *,
+    n_steps: int,
+    baseline: float | Tensor,
+    method: str,
+) -> Tensor:
+    return gradient_on_path(model, x, target, baseline, *quadrature(method, n_steps))
+
+
+@integrated_gradients.variant("it multiplies by x instead of (x - baseline)")
+def times_x(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    return x * without_way(model, x, target, **params)
+
+
+def with_rule(sentence: str) -> Callable[[Callable[[int], Rule]], Callable[[int], Rule]]:
+    """Register a deviation in the rule: its points and weights for n_steps."""
+
+    def register(rule: Callable[[int], Rule]) -> Callable[[int], Rule]:
+        @integrated_gradients.variant(sentence)
+        def deviating(
+            model: ModelAdapter,
+            x: Tensor,
+            target: Tensor,
+            *,
+            n_steps: int,
+            baseline: float | Tensor,
+            method: str,
+        ) -> Tensor:
+            on_path = gradient_on_path(model, x, target, baseline, *rule(n_steps))
+            return (x - baseline) * on_path
+
+        return rule
+
+    return register
+
+
+def with_steps(sentence: str, steps: int | Callable[[int], int], **changes: Any) -> None:
+    """Register a deviation in the number of steps: always so many, or so many for n_steps."""
+
+    @integrated_gradients.variant(sentence, **changes)
+    def deviating(
+        model: ModelAdapter, x: Tensor, target: Tensor, *, n_steps: int, **params: Any
+    ) -> Tensor:
+        taken = steps if isinstance(steps, int) else steps(n_steps)
+        return integrated_gradients(model, x, target, n_steps=taken, **params)
+
+
+def _fewer(n_steps: int) -> int:
+    return n_steps - 1
+
+
+def _more(n_steps: int) -> int:
+    return n_steps + 1
+
+
+def _spaced(count: int) -> list[float]:
+    """Equally spaced points from 0 to 1, both ends counted."""
+    return [float(point) for point in np.linspace(0, 1, count)]
+
+
+def _over(points: list[float], divisor: int) -> Rule:
+    return points, [1 / divisor] * len(points)
+
+
+NAMES = {rule: rule.removeprefix("riemann_") for rule in RIEMANN}
+for _rule, _name in NAMES.items():
+    _kind = "" if _name == "trapezoid" else "Riemann "
+    integrated_gradients.variant(f"it uses the {_name} {_kind}rule", method=_rule)(
+        integrated_gradients.reference
+    )
+integrated_gradients.variant("it uses the Gauss-Legendre rule", method="gausslegendre")(
+    integrated_gradients.reference
+)
+
+
+@with_rule(
+    "it drops the last of n_steps equally spaced points (both ends counted): the left Riemann rule "
+    "with n_steps - 1"
+)
+def last_dropped(n: int) -> Rule:
+    return _over(_spaced(n)[:-1], n - 1)
+
+
+@with_rule(
+    "it drops the last of n_steps equally spaced points (both ends counted) and still divides by "
+    "n_steps"
+)
+def last_dropped_over_n(n: int) -> Rule:
+    return _over(_spaced(n)[:-1], n)
+
+
+@with_rule("it averages n_steps equally spaced points with both ends at full weight")
+def full_ends(n: int) -> Rule:
+    return _over(_spaced(n), n)
+
+
+@with_rule("it averages n_steps + 1 equally spaced points with both ends at full weight")
+def one_more_with_full_ends(n: int) -> Rule:
+    return _over(_spaced(n + 1), n + 1)
+
+
+@with_rule("it sums n_steps + 1 equally spaced points with both ends and divides by n_steps")
+def one_more_over_n(n: int) -> Rule:
+    return _over(_spaced(n + 1), n)
+
+
+@with_rule(
+    "it drops the first of n_steps equally spaced points: the right Riemann rule with n_steps - 1"
+)
+def first_dropped(n: int) -> Rule:
+    return _over(_spaced(n)[1:], n - 1)
+
+
+@with_rule("it leaves out both ends of n_steps equally spaced points")
+def without_ends(n: int) -> Rule:
+    return _over(_spaced(n)[1:-1], n - 2)
+
+
+@with_rule("it leaves out both ends of n_steps + 1 equally spaced points and divides by n_steps")
+def one_more_without_ends(n: int) -> Rule:
+    return _over(_spaced(n + 1)[1:-1], n)
+
+
+@with_rule(
+    "it is the trapezoid rule with weights that sum to (n - 1) / n, as Captum's and Quantus' are"
+)
+def short_trapezoid(n: int) -> Rule:
+    points, weights = quadrature("riemann_trapezoid", n)
+    return points, [weight * (n - 1) / n for weight in weights]
+
+
+with_steps("it takes one step fewer than n_steps", _fewer)
+with_steps("it takes one step more than n_steps", _more)
+for _rule, _name in NAMES.items():
+    with_steps(f"it takes one step fewer, by the {_name} rule", _fewer, method=_rule)
+for _rule, _name in NAMES.items():
+    with_steps(f"it takes one step more, by the {_name} rule", _more, method=_rule)
+for _n in (1, 5, 10, 20, 25, 32, 50, 64, 100):
+    with_steps(f"it takes {_n} steps whatever n_steps says", _n)
+for _n in (10, 20, 50, 100):
+    for _rule, _name in NAMES.items():
+        with_steps(
+            f"it takes {_n} steps of the {_name} rule whatever n_steps says", _n, method=_rule
+        )
+
+
+@integrated_gradients.variant("it is one gradient times (x - baseline), not an integral")
+def one_gradient(
+    model: ModelAdapter, x: Tensor, target: Tensor, *, baseline: float | Tensor, **_: Any
+) -> Tensor:
+    return (x - baseline) * input_gradient(model, x, target)
+
+
+for _words, _value in (("always 0", 0.0), ("white (1)", 1.0), ("gray (0.5)", 0.5)):
+    integrated_gradients.variant(f"its baseline is {_words}", baseline=_value)(
+        integrated_gradients.reference
+    )
+
+
+@integrated_gradients.variant("its baseline is zero after normalisation (the mean), not in pixels")
+def from_the_mean(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor | None:
+    if model.mean is None:
+        return None
+    return integrated_gradients(model, x, target, **{**params, "baseline": model.mean})
+
+
+@integrated_gradients.variant("its baseline is each image's mean")
+def from_own_mean(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    own = x.mean((1, 2, 3), keepdim=True)
+    return integrated_gradients(model, x, target, **{**params, "baseline": own})

@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bridge.gradients import target_logits
-from bridge.model import ModelAdapter
-from bridge.registry import attribution
-from bridge.shared import Shared
+from bridge.core.gradients import target_logits
+from bridge.core.model import ModelAdapter
+from bridge.core.registry import attribution
+from bridge.core.shared import Shared
+
+Combine = Callable[[Tensor, Tensor], Tensor]  # activations and gradient into a map
 
 
-@attribution("layer_gradcam", paper="arXiv:1610.02391", needs=("layer",))
-def layer_gradcam(model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool = False, upsample: bool = False) -> Tensor:
-    """sum_c mean_hw(d logit_t / d A_c) A_c of the model's layer A, (n, 1, h, w) of the layer (Selvaraju et al. 2016).
+@attribution("layer_gradcam", paper="arXiv:1610.02391", needs=("layer",), axioms=("linearity",))
+def layer_gradcam(
+    model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool = False, upsample: bool = False
+) -> Tensor:
+    """sum_c mean_hw(d logit_t / d A_c) A_c of the model's layer A, (n, 1, h, w) of the layer.
 
-    `relu=True` keeps the positive part, as the paper draws it; `upsample=True` gives the image's size (bilinear,
-    align_corners=False). The layer is the one named in `wrap`, else the last with a spatial output.
+    `relu=True` keeps the positive part, as the paper draws it; `upsample=True` gives the image's
+    size (bilinear, align_corners=False). The layer is the one named in `wrap`, else the last with a
+    spatial output (Selvaraju et al. 2016).
     """
     activations, gradient = activations_and_gradient(model, x, target)
-    return _weighted(activations, gradient, x, relu, upsample)
+    return _finished(_weighted(activations, gradient), x, relu, upsample)
 
 
-def _weighted(activations: Tensor, gradient: Tensor, x: Tensor, relu: bool, upsample: bool) -> Tensor:
-    cam = (gradient.mean((2, 3), keepdim=True) * activations).sum(1, keepdim=True)
+def _weighted(activations: Tensor, gradient: Tensor) -> Tensor:
+    return (gradient.mean((2, 3), keepdim=True) * activations).sum(1, keepdim=True)
+
+
+def _finished(cam: Tensor, x: Tensor, relu: bool, upsample: bool) -> Tensor:
     cam = cam.relu() if relu else cam
-    return F.interpolate(cam, x.shape[2:], mode="bilinear", align_corners=False) if upsample else cam
+    if not upsample:
+        return cam
+    return F.interpolate(cam, x.shape[2:], mode="bilinear", align_corners=False)
 
 
-def activations_and_gradient(model: ModelAdapter, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def activations_and_gradient(
+    model: ModelAdapter, x: Tensor, target: Tensor
+) -> tuple[Tensor, Tensor]:
     """The layer's output A and d logit_t / d A, both (n, c, h, w)."""
     kept: list[Tensor] = []
 
     def keep(layer: nn.Module, inputs: object, output: Tensor) -> Tensor:
         kept.append(output)
-        return output.clone()  # what follows may work in place; our copy must stay what the layer gave
+        return output.clone()  # what follows may work in place; ours must stay what the layer gave
 
     handle = model.cam_layer(x).register_forward_hook(keep)
     try:
-        # x needs a gradient, or the layer's output has no graph where the user froze the parameters.
+        # x needs a gradient, or the layer has no graph where the user froze the parameters.
         logits = model(x.detach().requires_grad_())
     finally:
         handle.remove()
@@ -48,15 +63,133 @@ def activations_and_gradient(model: ModelAdapter, x: Tensor, target: Tensor) -> 
 
 
 @layer_gradcam.fused("layer")
-def _(shared: Shared, *, relu: bool, upsample: bool) -> Tensor:
-    return _weighted(shared.activations, shared["layer"], shared.x, relu, upsample)
+def fused(shared: Shared, *, relu: bool, upsample: bool) -> Tensor:
+    return _finished(_weighted(shared.activations, shared["layer"]), shared.x, relu, upsample)
 
 
-@layer_gradcam.twin("captum")
-def _(model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool, upsample: bool) -> Tensor:
+@layer_gradcam.twin("captum", leaves="graph")
+def captum(model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool, upsample: bool) -> Tensor:
     from captum.attr import LayerAttribution, LayerGradCam
 
     cam = LayerGradCam(model, model.cam_layer(x)).attribute(
         x, target=target, attribute_to_layer_input=False, relu_attributions=relu
     )
     return LayerAttribution.interpolate(cam, tuple(x.shape[2:]), "bilinear") if upsample else cam
+
+
+# Deviations, the likeliest first.
+
+
+def combining(sentence: str) -> Callable[[Combine], Combine]:
+    """Register a deviation in how activations A and gradient g, both (n, c, h, w), make the map."""
+
+    def register(combine: Combine) -> Combine:
+        @layer_gradcam.variant(sentence)
+        def deviating(
+            model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool, upsample: bool
+        ) -> Tensor:
+            return _finished(
+                combine(*activations_and_gradient(model, x, target)), x, relu, upsample
+            )
+
+        return combine
+
+    return register
+
+
+def _mean(gradient: Tensor) -> Tensor:
+    return gradient.mean((2, 3), keepdim=True)
+
+
+layer_gradcam.variant("it applies a ReLU (relu=True)", relu=True)(layer_gradcam.reference)
+layer_gradcam.variant("it never applies the ReLU", relu=False)(layer_gradcam.reference)
+
+
+@combining("it applies the ReLU to the gradient")
+def relu_of_gradient(activations: Tensor, gradient: Tensor) -> Tensor:
+    return _weighted(activations, gradient.relu())
+
+
+@combining(
+    "it multiplies gradient and activation position by position (no averaging of the gradient)"
+)
+def by_position(activations: Tensor, gradient: Tensor) -> Tensor:
+    return (gradient * activations).sum(1, keepdim=True)
+
+
+@combining("it does not weight the channels")
+def unweighted(activations: Tensor, gradient: Tensor) -> Tensor:
+    return activations.sum(1, keepdim=True)
+
+
+@combining("it averages the channels without weights")
+def unweighted_mean(activations: Tensor, gradient: Tensor) -> Tensor:
+    return activations.mean(1, keepdim=True)
+
+
+@combining("it weights by the gradient's maximum instead of its mean")
+def by_maximum(activations: Tensor, gradient: Tensor) -> Tensor:
+    return (gradient.amax((2, 3), keepdim=True) * activations).sum(1, keepdim=True)
+
+
+@combining("it sums the gradient itself")
+def gradient_alone(activations: Tensor, gradient: Tensor) -> Tensor:
+    return gradient.sum(1, keepdim=True)
+
+
+@combining("it weights by the absolute gradient")
+def by_absolute(activations: Tensor, gradient: Tensor) -> Tensor:
+    return (_mean(gradient).abs() * activations).sum(1, keepdim=True)
+
+
+@combining("it averages the gradient over the batch as well")
+def by_batch(activations: Tensor, gradient: Tensor) -> Tensor:
+    return (gradient.mean((0, 2, 3), keepdim=True) * activations).sum(1, keepdim=True)
+
+
+layer_gradcam.variant(
+    "it upsamples to the image's size although upsample is not set", upsample=True
+)(layer_gradcam.reference)
+layer_gradcam.variant("it does not upsample", upsample=False)(layer_gradcam.reference)
+
+
+@layer_gradcam.variant("it upsamples by nearest instead of bilinear")
+def nearest(model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool, **_: Any) -> Tensor:
+    return F.interpolate(layer_gradcam(model, x, target, relu=relu), x.shape[2:])
+
+
+@layer_gradcam.variant("it upsamples with align_corners=True")
+def aligned(model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool, **_: Any) -> Tensor:
+    cam = layer_gradcam(model, x, target, relu=relu)
+    return F.interpolate(cam, x.shape[2:], mode="bilinear", align_corners=True)
+
+
+@layer_gradcam.variant("it upsamples bicubically")
+def bicubic(model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool, **_: Any) -> Tensor:
+    cam = layer_gradcam(model, x, target, relu=relu)
+    return F.interpolate(cam, x.shape[2:], mode="bicubic", align_corners=False)
+
+
+@combining("it keeps the channels instead of summing them")
+def channels_kept(activations: Tensor, gradient: Tensor) -> Tensor:
+    return _mean(gradient) * activations
+
+
+@combining("it takes the maximum over the weighted channels")
+def largest_channel(activations: Tensor, gradient: Tensor) -> Tensor:
+    return (_mean(gradient) * activations).amax(1, keepdim=True)
+
+
+@combining("it sums the gradient over the layer's positions instead of averaging")
+def by_sum(activations: Tensor, gradient: Tensor) -> Tensor:
+    return (gradient.sum((2, 3), keepdim=True) * activations).sum(1, keepdim=True)
+
+
+@combining("it divides by the layer's positions once too often")
+def divided_twice(activations: Tensor, gradient: Tensor) -> Tensor:
+    return _weighted(activations, gradient) / gradient[0, 0].numel()
+
+
+@combining("it averages over the layer's channels instead of summing")
+def channel_mean(activations: Tensor, gradient: Tensor) -> Tensor:
+    return (_mean(gradient) * activations).mean(1, keepdim=True)

@@ -2,114 +2,273 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bridge.attributions._baseline import baseline_images
+from bridge.attributions._captum import as_baseline
+from bridge.attributions._windows import (
+    Area,
+    Pair,
+    areas,
+    corners,
+    half,
+    requires_windows,
+    window_and_stride,
+)
+from bridge.core.gradients import target_logits
+from bridge.core.model import ModelAdapter
+from bridge.core.parameters import Baseline, Stride, Window
+from bridge.core.registry import attribution
+from bridge.core.shared import Shared
 from bridge.fused.occlusion import drops_of_windows, mean_over_windows
-from bridge.gradients import target_logits
-from bridge.model import ModelAdapter
-from bridge.registry import attribution
-from bridge.shared import Shared
-
-Pair = int | tuple[int, int]
 
 
-def window_and_stride(x: Tensor, window: Pair | None, stride: Pair | None) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(h, w) of window and stride; by default an eighth of the shorter side, and half a window: about 200 windows."""
-    h, w = x.shape[2:]
-    covers = _pair(max(1, round(min(h, w) / 8)) if window is None else window)
-    moves = (max(1, covers[0] // 2), max(1, covers[1] // 2)) if stride is None else _pair(stride)
-    if min(*covers, *moves) < 1:
-        raise ValueError(f"window and stride must be positive, got {window} and {stride}")
-    if covers[0] > h or covers[1] > w:
-        raise ValueError(f"the window {covers} is larger than the image {(h, w)}")
-    if moves[0] > covers[0] or moves[1] > covers[1]:
-        raise ValueError(f"the stride {moves} is larger than the window {covers}: pixels between would never be covered")
-    return covers, moves
+def linear(
+    w: Tensor, x: Tensor, *, window: Pair | None, stride: Pair | None, baseline: float | Tensor
+) -> Tensor:
+    """On logits = w x the logit falls by the sum of w (x - baseline) over the window."""
+    falls = (w * (x - baseline)).sum(1, keepdim=True)
+    total, count = torch.zeros_like(falls), torch.zeros_like(falls)
+    for area in areas(x, window, stride):
+        total[area] += falls[area].sum((2, 3), keepdim=True)
+        count[area] += 1
+    return (total / count).expand_as(x)
 
 
-def _pair(value: Pair) -> tuple[int, int]:
-    """An int means both axes."""
-    if isinstance(value, int):
-        return value, value
-    if len(value) != 2:
-        raise ValueError(f"window and stride are an int or (h, w), got {value}")
-    return int(value[0]), int(value[1])
-
-
-def starts(side: int, window: int, stride: int) -> range:
-    """First pixels of the windows along one axis: ceil((side - window) / stride) + 1 of them, the last one clipped."""
-    return range(0, (-(-(side - window) // stride) + 1) * stride, stride)
-
-
-@attribution("occlusion", paper="arXiv:1311.2901")
+@attribution(
+    "occlusion",
+    paper="arXiv:1311.2901",
+    requires=requires_windows,
+    axioms=("implementation invariance", "linearity"),
+    linear=linear,
+    quickest={"window": half, "stride": half},
+    tiny={"window": 3, "stride": 2},
+)
 def occlusion(
     model: ModelAdapter,
     x: Tensor,
     target: Tensor,
     *,
-    window: Pair | None = None,
-    stride: Pair | None = None,
-    baseline: float | Tensor = 0.0,
+    window: Window = None,
+    stride: Stride = None,
+    baseline: Baseline = 0.0,
 ) -> Tensor:
-    """mean of logit_t(x) - logit_t(x with the window covered) over the windows that cover a pixel, same shape as x.
+    """mean of logit_t(x) - logit_t(x with the window covered) over a pixel's windows, as x.
 
-    A window spans all channels and slides by `stride` (ints or (h, w); default: a window of an eighth of the shorter
-    side, half of it as stride). ceil((D - w) / s) + 1 windows an axis, the last one clipped at the border. `baseline`, in
-    pixel units, is a number or a tensor that broadcasts to x (Zeiler and Fergus 2013).
+    A window spans all channels and slides by `stride` (ints or (h, w); default: a window of an
+    eighth of the shorter side, half of it as stride). ceil((D - w) / s) + 1 windows an axis, the
+    last one clipped at the border. `baseline`, in pixel units, is a number or a tensor that
+    broadcasts to x (Zeiler and Fergus 2013).
     """
-    (wh, ww), (sh, sw) = window_and_stride(x, window, stride)
-    height, width = x.shape[2:]
-    cover = torch.broadcast_to(torch.as_tensor(baseline, dtype=x.dtype, device=x.device), x.shape)
+    cover = baseline_images(x, baseline)
     total, count = torch.zeros_like(x), torch.zeros_like(x)
     with torch.no_grad():
         score = target_logits(model(x), target)
-        for top in starts(height, wh, sh):
-            for left in starts(width, ww, sw):
-                area = (..., slice(top, top + wh), slice(left, left + ww))
-                occluded = x.clone()
-                occluded[area] = cover[area]
-                drop = score - target_logits(model(occluded), target)
-                total[area] += drop[:, None, None, None]
-                count[area] += 1
+        for area in areas(x, window, stride):
+            occluded = x.clone()
+            occluded[area] = cover[area]
+            drop = score - target_logits(model(occluded), target)
+            total[area] += drop[:, None, None, None]
+            count[area] += 1
     return total / count
 
 
-@occlusion.fused("logits", passes=lambda x, *, window, stride, **_: (windows(x, window, stride) + 2, 0))
-def _(shared: Shared, *, window: Pair | None, stride: Pair | None, baseline: float | Tensor) -> tuple[Tensor, dict[str, Any]]:
-    """Windows in batches; where the network can be traced, only what a window changes is computed again, layer by layer."""
+def _passes(x: Tensor, *, window: Pair | None, stride: Pair | None, **_: Any) -> tuple[int, int]:
+    rows, columns = corners(x, window, stride)
+    return len(rows) * len(columns) + 2, 0
+
+
+@occlusion.fused("logits", passes=_passes, note="only what a window changes, where that pays")
+def fused(
+    shared: Shared, *, window: Pair | None, stride: Pair | None, baseline: float | Tensor
+) -> tuple[Tensor, dict[str, Any]]:
+    """Windows in batches; where the network can be traced, only what a window changes, by layer."""
     x = shared.x
     covers, moves = window_and_stride(x, window, stride)
-    cover = torch.broadcast_to(torch.as_tensor(baseline, dtype=x.dtype, device=x.device), x.shape)
-    tops, lefts = (list(starts(side, *pair)) for side, pair in zip(x.shape[2:], zip(covers, moves, strict=True), strict=True))
+    tops, lefts = map(list, corners(x, window, stride))
+    cover = baseline_images(x, baseline)
     drops, details = drops_of_windows(shared, tops, lefts, covers, moves, cover)
     return mean_over_windows(drops, tops, lefts, covers, x).expand_as(x).contiguous(), details
 
 
-def windows(x: Tensor, window: Pair | None, stride: Pair | None) -> int:
-    """How many windows cover an image."""
-    (wh, ww), (sh, sw) = window_and_stride(x, window, stride)
-    return len(starts(x.shape[2], wh, sh)) * len(starts(x.shape[3], ww, sw))
-
-
 @occlusion.twin("captum")
-def _(
-    model: ModelAdapter, x: Tensor, target: Tensor, *, window: Pair | None, stride: Pair | None, baseline: float | Tensor
+def captum(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    *,
+    window: Pair | None,
+    stride: Pair | None,
+    baseline: float | Tensor,
 ) -> Tensor:
     from captum.attr import Occlusion
 
     covers, moves = window_and_stride(x, window, stride)
     channels = x.shape[1]
-    if isinstance(baseline, Tensor):
-        baseline = baseline.to(x).expand_as(x)
     return Occlusion(model).attribute(
         x,
         sliding_window_shapes=(channels, *covers),
         strides=(channels, *moves),
-        baselines=baseline,
+        baselines=as_baseline(baseline, x),
         target=target,
         perturbations_per_eval=1,
         show_progress=False,
     )
+
+
+# Deviations, the likeliest first.
+
+Params = dict[str, Any]  # window, stride and baseline
+
+
+def _falls(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    params: Params,
+    *,
+    covered: Iterable[Area] | None = None,
+    cover: Tensor | None = None,
+    score: Callable[[Tensor, Tensor], Tensor] = target_logits,
+    change: Callable[[Tensor, Tensor], Tensor] | None = None,
+    marks: Callable[[Area], Area] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The falls summed over what each window marks, and how many marked a pixel.
+
+    By default all windows are covered with the baseline, and marked; `change(fall, clean)` turns
+    the fall of each image, (n,), into what is summed.
+    """
+    windows = areas(x, params["window"], params["stride"]) if covered is None else covered
+    cover = baseline_images(x, params["baseline"]) if cover is None else cover
+    total, count = torch.zeros_like(x), torch.zeros_like(x)
+    with torch.no_grad():
+        clean = score(model(x), target)
+        for area in windows:
+            occluded = x.clone()
+            occluded[area] = cover[area]
+            fall = clean - score(model(occluded), target)
+            fall = fall if change is None else change(fall, clean)
+            marked = area if marks is None else marks(area)
+            total[marked] += fall[:, None, None, None]
+            count[marked] += 1
+    return total, count
+
+
+def _mean_fall(model: ModelAdapter, x: Tensor, target: Tensor, *args: Any, **how: Any) -> Tensor:
+    total, count = _falls(model, x, target, *args, **how)
+    return total / count.clamp(min=1)
+
+
+def _unclipped(x: Tensor, params: Params) -> list[Area]:
+    """The windows that lie within the image."""
+    height, width = x.shape[2:]
+    windows = areas(x, params["window"], params["stride"])
+    return [a for a in windows if a[-2].stop <= height and a[-1].stop <= width]
+
+
+@occlusion.variant("it sums over the windows instead of averaging")
+def summed(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    return _falls(model, x, target, params)[0]
+
+
+@occlusion.variant("it skips the clipped windows at the edge")
+def edge_skipped(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    return _mean_fall(model, x, target, params, covered=_unclipped(x, params))
+
+
+@occlusion.variant("it skips the clipped windows at the edge and sums instead of averaging")
+def edge_skipped_and_summed(
+    model: ModelAdapter, x: Tensor, target: Tensor, **params: Any
+) -> Tensor:
+    return _falls(model, x, target, params, covered=_unclipped(x, params))[0]
+
+
+@occlusion.variant("it skips the last window of each row and column")
+def last_skipped(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    height, width = x.shape[2:]
+    kept = [a for a in _unclipped(x, params) if a[-2].stop < height and a[-1].stop < width]
+    return _mean_fall(model, x, target, params, covered=kept)
+
+
+@occlusion.variant("it moves the last window inside instead of clipping it")
+def moved_inside(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    (height, width), _ = window_and_stride(x, params["window"], params["stride"])
+    rows, columns = corners(x, params["window"], params["stride"])
+    moved: list[Area] = []
+    for row in rows:
+        for column in columns:
+            top, left = min(row, x.shape[2] - height), min(column, x.shape[3] - width)
+            moved.append((..., slice(top, top + height), slice(left, left + width)))
+    return _mean_fall(model, x, target, params, covered=moved)
+
+
+def _relative(fall: Tensor, clean: Tensor) -> Tensor:
+    return fall / clean
+
+
+@occlusion.variant("it divides the fall by the clean logit")
+def relative(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    return _mean_fall(model, x, target, params, change=_relative)
+
+
+def _size(fall: Tensor, clean: Tensor) -> Tensor:
+    return fall.abs()
+
+
+@occlusion.variant("it takes the absolute fall")
+def absolute(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    return _mean_fall(model, x, target, params, change=_size)
+
+
+def _probability(logits: Tensor, target: Tensor) -> Tensor:
+    return target_logits(logits.softmax(1), target)
+
+
+@occlusion.variant("it measures the fall of the probability instead of the logit")
+def of_probability(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    return _mean_fall(model, x, target, params, score=_probability)
+
+
+@occlusion.variant("it covers one channel at a time")
+def by_channel(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    windows = [
+        (slice(None), slice(channel, channel + 1), *area[-2:])
+        for area in areas(x, params["window"], params["stride"])
+        for channel in range(x.shape[1])
+    ]
+    return _mean_fall(model, x, target, params, covered=windows)
+
+
+def _first_pixel(area: Area) -> Area:
+    rows, columns = area[-2:]
+    return ..., slice(rows.start, rows.start + 1), slice(columns.start, columns.start + 1)
+
+
+@occlusion.variant("it marks the window's first pixel only")
+def first_pixel(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    return _mean_fall(model, x, target, params, marks=_first_pixel)
+
+
+@occlusion.variant("it covers with the image's channel means")
+def with_channel_means(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    cover = x.mean((2, 3), keepdim=True).expand_as(x)
+    return _mean_fall(model, x, target, params, cover=cover)
+
+
+@occlusion.variant("it covers with the batch's mean")
+def with_batch_mean(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    return _mean_fall(model, x, target, params, cover=x.mean().expand_as(x))
+
+
+for _value in (0.0, 0.5, 1.0):
+    occlusion.variant(f"its baseline is always {_value:g}", baseline=_value)(occlusion.reference)
+occlusion.variant("its stride is always 1", stride=1)(occlusion.reference)
+
+
+@occlusion.variant("its stride is the window")
+def without_overlap(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    return occlusion(model, x, target, **{**params, "stride": params["window"]})

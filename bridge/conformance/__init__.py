@@ -1,12 +1,14 @@
-"""Is this function the method that it claims to be, and if not, what is wrong? `check` says; `parametrize` asks pytest."""
+"""Is this function the method that it claims to be, and if not, what is wrong?
+
+`check` says; `parametrize` asks pytest.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import inspect
-import os
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -14,11 +16,12 @@ from torch import nn
 
 from bridge.conformance.checks import Check, all_checks
 from bridge.conformance.diagnosis import diagnose
-from bridge.conformance.report import CheckReport, CheckResult
+from bridge.conformance.report import CheckReport, CheckResult, command
 from bridge.conformance.subject import TOOK_TOO_LONG, CheckFailed, Skipped, Subject
 from bridge.conformance.worlds import World
-from bridge.preflight import preflight
-from bridge.registry import Function, get
+from bridge.core.preflight import preflight
+from bridge.core.registry import get
+from bridge.core.tags import Function
 
 __all__ = ["CheckReport", "CheckResult", "check", "parametrize"]
 
@@ -37,77 +40,102 @@ def check(
     limit_seconds: float = LIMIT_SECONDS,
     on_fail: Literal["return", "raise"] = "return",
 ) -> CheckReport:
-    """Whether `function(model, x, target, **params)` is the method it claims to be: a report with a diagnosis.
+    """Whether `function(model, x, target, **params)` is the method it claims to be, and why not.
 
-    It is called in small float64 networks made from `seed` and, if given, on your own `model` and `batch` (x, classes).
-    `params` states what the function does where it cannot be told (`{"n_steps": 100}`); every parameter that it takes is
-    varied. `expected_failures` {check name: reason} turns a failure into "expected". A call may take `limit_seconds` (it can
-    be interrupted in the main thread of a Unix process); after one that does not return the rest is skipped.
-    `on_fail="raise"` raises AssertionError with the report. Raises KeyError for an unknown method, TypeError for a
-    function that cannot be called or an unknown parameter.
+    It is called in small float64 networks made from `seed` and, if given, on your own `model` and
+    `batch` (x, classes). `params` states what the function does where it cannot be told
+    (`{"n_steps": 100}`); every parameter that it takes is varied. `expected_failures`
+    {check name: reason} turns a failure into "expected". A call may take `limit_seconds` (it can be
+    interrupted in the main thread of a Unix process); after one that does not return the rest is
+    skipped.
+
+    Returns a report with a diagnosis. `on_fail="raise"` raises AssertionError with it. Raises
+    KeyError for an unknown method, TypeError for a function that cannot be called or an unknown
+    parameter.
+
+    >>> import bridge
+    >>> from bridge.core.gradients import input_gradient
+    >>> report = bridge.check(input_gradient, "saliency")
+    >>> report.passed
+    False
+    >>> report.cause.partition(" (")[0]
+    'the absolute value is missing: it is the signed gradient'
     """
-    subject, checks = _prepare(function, method, model, batch, params or {}, seed, limit_seconds)
+    stated = params or {}
+    subject, checks = _prepare(function, method, model, batch, stated, seed, limit_seconds)
     unknown = [name for name in expected_failures if name not in {c.name for c in checks}]
     if unknown:
         raise KeyError(f"no check {unknown[0]!r}; there are: {'; '.join(c.name for c in checks)}")
-    results, failing = [], []
+    results: list[CheckResult] = []
+    failing: list[World] = []
     with torch.inference_mode(False), _one_thread():
         hung = False
         for each in checks:
-            result = CheckResult(each.name, "skipped", "an earlier call did not return") if hung else _perform(each)
-            hung = hung or (result.status == "failed" and TOOK_TOO_LONG in result.message)
-            if result.status == "failed" and each.name in expected_failures:
-                result = CheckResult(each.name, "expected", expected_failures[each.name], result.figures)
-            elif result.status == "failed" and each.world is not None:
+            result = _after_a_hang(each) if hung else _perform(each)
+            failed = result.status == "failed"
+            hung = hung or (failed and TOOK_TOO_LONG in result.message)
+            if failed and each.name in expected_failures:
+                reason = expected_failures[each.name]
+                result = replace(result, status="expected", message=reason)
+            elif failed and each.world is not None:
                 failing.append(each.world)
             results.append(result)
         cause = diagnose(subject, failing)
-    report = CheckReport(subject.name, method, tuple(results), cause, _reproduce(function, method, params or {}))
+    # The command line takes no model.
+    reproduce = command(function, method, stated, seed) if model is None else ""
+    report = CheckReport(subject.name, method, tuple(results), cause, reproduce)
     if on_fail == "raise" and not report.passed:
         raise AssertionError(str(report))
     return report
 
 
 def parametrize(
-    *, params: Mapping[str, Mapping[str, Any]] | None = None, expected_failures: Mapping[str, str] = {},
-    seed: int = 0, **functions: Function,
-) -> Any:  # fmt: skip
-    """A pytest decorator with one case a check: `@parametrize(fgsm=mine, saliency=also_mine)` on `def test_it(check)`.
+    *,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    expected_failures: Mapping[str, str] = {},
+    seed: int = 0,
+    **functions: Function,
+) -> Any:
+    """A pytest decorator with one case a check: `@parametrize(fgsm=mine)` on `def test_it(check)`.
 
-    The test calls `check()`, which raises AssertionError with the diagnosis. Cases named in `expected_failures` are marked
-    xfail with their reason.
+    The test calls `check()`, which raises AssertionError with the diagnosis. Cases named in
+    `expected_failures` are marked xfail with their reason.
     """
     import pytest
 
     cases = []
     for method, function in functions.items():
-        subject, checks = _prepare(function, method, None, None, (params or {}).get(method, {}), seed, LIMIT_SECONDS)
+        stated = (params or {}).get(method, {})
+        subject, checks = _prepare(function, method, None, None, stated, seed, LIMIT_SECONDS)
         for each in checks:
-            marks = (
-                [pytest.mark.xfail(reason=expected_failures[each.name], strict=True)] if each.name in expected_failures else []
-            )
-            cases.append(pytest.param(_case(subject, each), id=f"{method}-{each.name}", marks=marks))
+            reason = expected_failures.get(each.name)
+            marks = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
+            run = partial(_assert, subject, each)
+            cases.append(pytest.param(run, id=f"{method}-{each.name}", marks=marks))
     return pytest.mark.parametrize("check", cases)
 
 
-def _case(subject: Subject, each: Check) -> Callable[[], None]:
-    def run() -> None:
-        import pytest
+def _assert(subject: Subject, each: Check) -> None:
+    """One case of `parametrize`."""
+    import pytest
 
-        with torch.inference_mode(False), _one_thread():
-            result = _perform(each)
-            cause = diagnose(subject, [each.world]) if result.status == "failed" and each.world else ""
-        if result.status == "skipped":
-            pytest.skip(result.message)
-        if result.status == "failed":
-            raise AssertionError(f"{each.name}\n{result.message}" + (f"\ndiagnosis: {cause}" if cause else ""))
-
-    return run
+    with torch.inference_mode(False), _one_thread():
+        result = _perform(each)
+        failed = result.status == "failed"
+        cause = diagnose(subject, [each.world]) if failed and each.world else ""
+    if result.status == "skipped":
+        pytest.skip(result.message)
+    if failed:
+        diagnosis = f"\ndiagnosis: {cause}" if cause else ""
+        raise AssertionError(f"{each.name}\n{result.message}{diagnosis}")
 
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """These networks are tiny: a second thread only waits, on a busy machine fifty times longer than the work takes."""
+    """These networks are tiny: a second thread only waits.
+
+    On a busy machine it waits fifty times longer than the work takes.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -117,12 +145,18 @@ def _one_thread() -> Iterator[None]:
 
 
 def _prepare(
-    function: Function, method: str, model: nn.Module | None, batch: tuple[torch.Tensor, Any] | None,
-    params: Mapping[str, Any], seed: int, limit: float,
-) -> tuple[Subject, list[Check]]:  # fmt: skip
+    function: Function,
+    method: str,
+    model: nn.Module | None,
+    batch: tuple[torch.Tensor, Any] | None,
+    params: Mapping[str, Any],
+    seed: int,
+    limit: float,
+) -> tuple[Subject, list[Check]]:
     definition = get(method)
     if not callable(function):
-        raise TypeError(f"expected a function f(model, x, target, **params), got {type(function).__name__}")
+        kind = type(function).__name__
+        raise TypeError(f"expected a function f(model, x, target, **params), got {kind}")
     definition.bind(params)
     subject = Subject(function, definition, dict(params), limit)
     extra = None
@@ -135,6 +169,10 @@ def _prepare(
         return subject, all_checks(subject, seed, extra)
 
 
+def _after_a_hang(each: Check) -> CheckResult:
+    return CheckResult(each.name, "skipped", "an earlier call did not return")
+
+
 def _perform(each: Check) -> CheckResult:
     try:
         with torch.enable_grad():
@@ -144,16 +182,5 @@ def _perform(each: Check) -> CheckResult:
     except Skipped as error:
         return CheckResult(each.name, "skipped", str(error))
     except Exception as error:  # an output so odd that the check itself stumbles over it
-        return CheckResult(each.name, "failed", f"its output could not be checked: {type(error).__name__}: {error}")
-
-
-def _reproduce(function: Function, method: str, params: Mapping[str, Any]) -> str:
-    try:
-        file = inspect.getsourcefile(function)
-    except TypeError:
-        return ""
-    name = getattr(function, "__name__", "")
-    if not file or not name.isidentifier() or not Path(file).is_file():
-        return ""
-    options = "".join(f" --param {key}={value}" for key, value in params.items())
-    return f"gradbridge check {os.path.relpath(file)}:{name} --as {method}{options}"
+        kind = type(error).__name__
+        return CheckResult(each.name, "failed", f"its output could not be checked: {kind}: {error}")

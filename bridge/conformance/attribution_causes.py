@@ -1,212 +1,163 @@
-"""The recognisable ways in which an attribution goes wrong: another quantity is explained, or the map is changed after."""
+"""The recognisable ways in which an attribution goes wrong, the simplest first.
+
+A known variant of the method, another quantity that is explained, a map that is changed after; then
+the first two followed by the third.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import replace
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bridge.conformance.attribution_variants import SPECIAL, Predict, layer_of, number, positions
-from bridge.conformance.subject import Subject
+from bridge.conformance.headed import headed
+from bridge.conformance.map_changes import CHANGES, Change
+from bridge.conformance.map_factors import factors, own_factor
+from bridge.conformance.subject import Predict, Subject, variants
 from bridge.conformance.worlds import World
-from bridge.model import ModelAdapter
-from bridge.state import frozen
+
+# A world in which the method itself explains what the function explains.
+Quantity = Callable[[World], World]
+QUANTITIES: list[tuple[str, Quantity]] = []
 
 
-class Headed(nn.Module):
-    """The model with something done to its logits; explains like the model itself."""
+def explained(sentence: str) -> Callable[[Quantity], Quantity]:
+    """Register another quantity that is explained instead of the target's logit."""
 
-    def __init__(self, inner: ModelAdapter, head: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.inner, self.head = inner, head
-        self.bounds = inner.bounds
+    def register(quantity: Quantity) -> Quantity:
+        QUANTITIES.append((sentence, quantity))
+        return quantity
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.inner(x))
-
-    def cam_layer(self, x: Tensor) -> nn.Module:
-        return self.inner.cam_layer(x)
+    return register
 
 
-def _in(world: World, model: Any = None, target: Tensor | None = None, x: Tensor | None = None) -> World:
-    return World(
-        world.name, model or world.model, world.x if x is None else x, world.target if target is None else target, world.params
-    )
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.softmax(1)
 
 
-def _head(head: Callable[[Tensor], Tensor]) -> Predict:
-    return lambda s, w: s.reference(_in(w, Headed(w.model, head)))
+@explained("it explains the softmax probability instead of the logit")
+def probability(world: World) -> World:
+    return headed(world, _softmax)
 
 
-def _predicted(world: World) -> Tensor:
-    with torch.no_grad(), frozen(world.model):
-        return world.model(world.x).argmax(1)
+def _log_softmax(logits: Tensor) -> Tensor:
+    return logits.log_softmax(1)
 
 
-# Another quantity is explained.
-BEFORE: list[tuple[str, Predict]] = [
-    ("", lambda s, w: s.reference(w)),
-    ("it explains the softmax probability instead of the logit", _head(lambda z: z.softmax(1))),
-    ("it explains the loss (log-softmax) instead of the logit", _head(lambda z: z.log_softmax(1))),
-    ("it explains the predicted class instead of the target", lambda s, w: s.reference(_in(w, target=_predicted(w)))),
-    (
-        "it explains the first image's target for all images",
-        lambda s, w: s.reference(_in(w, target=w.target[:1].expand_as(w.target))),
-    ),
-    (
-        "it explains the last image's target for all images",
-        lambda s, w: s.reference(_in(w, target=w.target[-1:].expand_as(w.target))),
-    ),
-    ("it explains class 0 whatever the target", lambda s, w: s.reference(_in(w, target=torch.zeros_like(w.target)))),
-    ("it explains the sum of all logits", _head(lambda z: z.sum(1, keepdim=True).expand_as(z))),
-    ("it explains the mean of all logits", _head(lambda z: z.mean(1, keepdim=True).expand_as(z))),
-    ("it explains the squared logit", _head(lambda z: z.square())),
-    ("it explains the logit minus the mean of the logits", _head(lambda z: z - z.mean(1, keepdim=True))),
-    (
-        "it explains the targets of the images in reverse order",
-        lambda s, w: s.reference(_in(w, target=w.target.flip(0))),
-    ),
-]
+@explained("it explains the loss (log-softmax) instead of the logit")
+def loss(world: World) -> World:
+    return headed(world, _log_softmax)
 
 
-def _std(world: World) -> Tensor | None:
-    return world.model.std
+@explained("it explains the predicted class instead of the target")
+def predicted_class(world: World) -> World:
+    return replace(world, target=world.predicted())
 
 
-# The map is changed after it was computed.
-AFTER: list[tuple[str, Callable[[Tensor, Subject, World], Tensor | None]]] = [
-    ("", lambda r, s, w: r),
-    ("it has the opposite sign", lambda r, s, w: -r),
-    ("it takes the absolute value", lambda r, s, w: r.abs()),
-    ("it keeps the positive part only (ReLU)", lambda r, s, w: r.relu()),
-    ("it keeps the negative part only", lambda r, s, w: r.clamp(max=0)),
-    ("it reverses the channels (BGR instead of RGB)", lambda r, s, w: r.flip(1)),
-    ("it swaps height and width", lambda r, s, w: r.transpose(2, 3)),
-    ("it swaps height and width in memory", lambda r, s, w: r.transpose(2, 3).reshape(r.shape)),
-    ("it mirrors the map left to right", lambda r, s, w: r.flip(3)),
-    ("it mirrors the map upside down", lambda r, s, w: r.flip(2)),
-    ("it is shifted by one pixel to the right", lambda r, s, w: r.roll(1, 3)),
-    ("it is shifted by one pixel to the left", lambda r, s, w: r.roll(-1, 3)),
-    ("it is shifted by one pixel downwards", lambda r, s, w: r.roll(1, 2)),
-    ("it is shifted by one pixel upwards", lambda r, s, w: r.roll(-1, 2)),
-    ("it is shifted by one pixel down and right", lambda r, s, w: r.roll((1, 1), (2, 3))),
-    ("it is divided by each image's maximum", lambda r, s, w: _over(r, r.abs().amax((1, 2, 3), keepdim=True))),
-    ("it is divided by each image's largest value", lambda r, s, w: _over(r, r.amax((1, 2, 3), keepdim=True))),
-    ("it is divided by each image's sum", lambda r, s, w: _over(r, r.abs().sum((1, 2, 3), keepdim=True))),
-    ("it is divided by each image's L2 norm", lambda r, s, w: r / r.flatten(1).norm(dim=1).view(-1, 1, 1, 1)),
-    ("it is scaled to [0, 1] per image (min-max)", lambda r, s, w: _minmax(r, (1, 2, 3))),
-    ("it is divided by the batch's maximum", lambda r, s, w: r / r.abs().max()),
-    ("it is divided by the batch's sum", lambda r, s, w: r / r.abs().sum()),
-    ("it is divided by the batch's L2 norm", lambda r, s, w: r / r.norm()),
-    ("it is scaled to [0, 1] over the batch (min-max)", lambda r, s, w: _minmax(r, (0, 1, 2, 3))),
-    ("it is centred per image", lambda r, s, w: r - r.mean((1, 2, 3), keepdim=True)),
-    ("it is averaged over the channels", lambda r, s, w: r.mean(1, keepdim=True).expand_as(r)),
-    ("it is summed over the channels", lambda r, s, w: r.sum(1, keepdim=True).expand_as(r)),
-    ("it is the maximum over the channels", lambda r, s, w: r.amax(1, keepdim=True).expand_as(r)),
-    ("it is the absolute maximum over the channels", lambda r, s, w: r.abs().amax(1, keepdim=True).expand_as(r)),
-    ("it is summed over the channels, which are gone", lambda r, s, w: r.sum(1, keepdim=True)),
-    ("it is averaged over the channels, which are gone", lambda r, s, w: r.mean(1, keepdim=True)),
-    ("it is the maximum over the channels, which are gone", lambda r, s, w: r.amax(1, keepdim=True)),
-    ("it is averaged over the images of the batch", lambda r, s, w: r.mean(0, keepdim=True).expand_as(r)),
-    ("it is summed over the images of the batch", lambda r, s, w: r.sum(0, keepdim=True).expand_as(r)),
-    ("it is squared", lambda r, s, w: r.square()),
-    ("it is multiplied by the image", lambda r, s, w: r * w.x if r.shape == w.x.shape else None),
-    ("it is in normalised units (times std)", lambda r, s, w: None if _std(w) is None else r * _std(w)),
-    ("it is divided by std once more", lambda r, s, w: None if _std(w) is None else r / _std(w)),
-    ("it is rounded to half precision", lambda r, s, w: r.half().double()),
-    ("it is the answer for the images in reverse order", lambda r, s, w: r.flip(0)),
-]  # fmt: skip
+@explained("it explains the first image's target for all images")
+def first_target(world: World) -> World:
+    return replace(world, target=world.target[:1].expand_as(world.target))
 
 
-def _over(r: Tensor, size: Tensor) -> Tensor:
-    """r / size, and 0 where an image's map is all zero."""
-    return r / size.masked_fill(size == 0, 1)
+@explained("it explains the last image's target for all images")
+def last_target(world: World) -> World:
+    return replace(world, target=world.target[-1:].expand_as(world.target))
 
 
-def _minmax(r: Tensor, dims: tuple[int, ...]) -> Tensor:
-    low, high = r.amin(dims, keepdim=True), r.amax(dims, keepdim=True)
-    return (r - low) / (high - low)
+@explained("it explains class 0 whatever the target")
+def first_class(world: World) -> World:
+    return replace(world, target=torch.zeros_like(world.target))
 
 
-# A constant factor, by the name of what it is.
-FACTORS: list[tuple[str, Callable[[Subject, World], float]]] = [
-    ("it is divided by the batch size (a mean over the batch was differentiated)", lambda s, w: 1 / len(w.x)),
-    ("it is multiplied by the batch size", lambda s, w: len(w.x)),
-    ("its weights sum to (n - 1) / n of n_steps", lambda s, w: 1 - 1 / number(s, w, "n_steps")),
-    ("its weights sum to (n + 1) / n of n_steps", lambda s, w: 1 + 1 / number(s, w, "n_steps")),
-    ("its weights sum to n / (n + 1) of n_steps", lambda s, w: 1 / (1 + 1 / number(s, w, "n_steps"))),
-    ("it is a sum over n_steps, not a mean", lambda s, w: number(s, w, "n_steps")),
-    ("it is divided by n_steps once too often", lambda s, w: 1 / number(s, w, "n_steps")),
-    ("it is a sum over n_samples, not a mean", lambda s, w: number(s, w, "n_samples")),
-    ("it is divided by n_samples once too often", lambda s, w: 1 / number(s, w, "n_samples")),
-    ("it is divided by the number of channels", lambda s, w: 1 / w.x.shape[1]),
-    ("it is multiplied by the number of channels", lambda s, w: w.x.shape[1]),
-    ("it is divided by the number of pixels", lambda s, w: 1 / w.x[0].numel()),
-    ("it is divided by the number of positions", lambda s, w: 1 / w.x[0, 0].numel()),
-    ("it sums the gradient over the layer's positions instead of averaging", lambda s, w: positions(s, w)),
-    ("it divides by the layer's positions once too often", lambda s, w: 1 / positions(s, w)),
-    ("it averages over the layer's channels instead of summing", lambda s, w: 1 / layer_of(w)[0].shape[1]),
-    ("it is multiplied by 255 (8-bit units)", lambda s, w: 255),
-    ("it is divided by 255 (8-bit units)", lambda s, w: 1 / 255),
-]
+def _sum(logits: Tensor) -> Tensor:
+    return logits.sum(1, keepdim=True).expand_as(logits)
 
 
-def _own_factor(right: Predict) -> Predict:
-    """The reference times the output's own constant factor to it, the same for all images."""
-
-    def predict(s: Subject, w: World) -> Tensor | None:
-        r, output = right(s, w), s(w).detach().double()
-        if r is None or output.shape != r.shape:
-            return None
-        return r * (output * r).sum() / r.square().sum().clamp(min=1e-300)
-
-    return predict
+@explained("it explains the sum of all logits")
+def sum_of_logits(world: World) -> World:
+    return headed(world, _sum)
 
 
-def causes(subject: Subject) -> Iterator[tuple[str, Predict]]:
+def _mean(logits: Tensor) -> Tensor:
+    return logits.mean(1, keepdim=True).expand_as(logits)
+
+
+@explained("it explains the mean of all logits")
+def mean_of_logits(world: World) -> World:
+    return headed(world, _mean)
+
+
+@explained("it explains the squared logit")
+def squared_logit(world: World) -> World:
+    return headed(world, torch.square)
+
+
+def _less_mean(logits: Tensor) -> Tensor:
+    return logits - logits.mean(1, keepdim=True)
+
+
+@explained("it explains the logit minus the mean of the logits")
+def logit_less_mean(world: World) -> World:
+    return headed(world, _less_mean)
+
+
+@explained("it explains the targets of the images in reverse order")
+def targets_reversed(world: World) -> World:
+    return replace(world, target=world.target.flip(0))
+
+
+def causes(subject: Subject, *, pairs: bool = True) -> Iterator[tuple[str, Predict]]:
     """Candidate explanations, the simplest first."""
-    special = [(text, _once(before)) for text, before in SPECIAL.get(subject.method.name, [])]
-    others = [(text, _once(before)) for text, before in BEFORE[1:]]
-    right = _once(BEFORE[0][1])
-    yield from [*special, *others]
-    for text, after in AFTER[1:]:
-        yield text, _then(right, after)
-    for text, factor in FACTORS:
-        yield text, _times(right, factor)
-    yield "it is a constant factor times the reference", _own_factor(right)
-    for text, before in [*special, *others]:
-        for more, after in AFTER[1:]:
-            yield f"{text}; and {more}", _then(before, after)
-        for more, factor in FACTORS:
-            yield f"{text}; and {more}", _times(before, factor)
+    right = _once(_reference)
+    before = [
+        *((text, _once(predict)) for text, predict in variants(subject)),
+        *((text, _once(partial(_explaining, quantity))) for text, quantity in QUANTITIES),
+    ]
+    after = [*CHANGES, *factors(subject)]
+    yield from before
+    for text, change in after:
+        yield text, partial(_then, right, change)
+    yield "it is a constant factor times the reference", partial(_then, right, own_factor)
+    if not pairs:
+        return
+    for text, predict in before:
+        for more, change in after:
+            yield f"{text}; and {more}", partial(_then, predict, change)
 
 
-def _once(before: Predict) -> Predict:
-    """The same, computed once a world: pairs of causes ask for it again and again."""
-    known: dict[int, tuple[World, Tensor | None]] = {}  # the world is kept, so that its id stays its own
-
-    def predict(s: Subject, w: World) -> Tensor | None:
-        if id(w) not in known:
-            known[id(w)] = (w, before(s, w))
-        return known[id(w)][1]
-
-    return predict
+def _reference(subject: Subject, world: World) -> Tensor:
+    return subject.reference(world)
 
 
-def _then(before: Predict, after: Callable[[Tensor, Subject, World], Tensor | None]) -> Predict:
-    def predict(s: Subject, w: World) -> Tensor | None:
-        r = before(s, w)
-        return None if r is None else after(r, s, w)
-
-    return predict
+def _explaining(quantity: Quantity, subject: Subject, world: World) -> Tensor:
+    return subject.reference(quantity(world))
 
 
-def _times(before: Predict, factor: Callable[[Subject, World], float]) -> Predict:
-    def predict(s: Subject, w: World) -> Tensor | None:
-        r = before(s, w)
-        value = factor(s, w)
-        return None if r is None or value in (0.0, 1.0) else r * value
+def _then(predict: Predict, change: Change, subject: Subject, world: World) -> Tensor | None:
+    map_ = predict(subject, world)
+    return None if map_ is None else change(map_, subject, world)
 
-    return predict
+
+def _once(predict: Predict) -> Predict:
+    """The same, computed once a world and seed: pairs of causes ask for it again and again."""
+    # The world is kept, so that its id stays its own.
+    known: dict[tuple[int, int], tuple[World, Tensor | None]] = {}
+
+    def remembered(subject: Subject, world: World) -> Tensor | None:
+        key = id(world), subject.seed
+        if key not in known:
+            known[key] = world, possible(predict, subject, world)
+        return known[key][1]
+
+    return remembered
+
+
+def possible(predict: Predict, subject: Subject, world: World) -> Tensor | None:
+    """What a cause predicts, None where it makes no sense in this world."""
+    try:
+        return predict(subject, world)
+    except (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError):
+        return None

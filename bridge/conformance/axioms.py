@@ -1,82 +1,79 @@
-"""Axioms that the method has, and metamorphic relations: what must not change the answer."""
+"""Axioms: what the answers of a method obey, whatever the model. A method's tags say which."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bridge.conformance.headed import classes, headed
 from bridge.conformance.subject import CheckFailed, Skipped, Subject
-from bridge.conformance.worlds import CLASSES, World
-from bridge.gradients import target_logits
+from bridge.conformance.worlds import BLIND, CLASSES, World
+from bridge.core.gradients import target_logits
+from bridge.core.model import wrap
+from bridge.core.norms import l2_norm, linf_norm
+from bridge.core.tags import Axiom
 from bridge.metrics import agreement
 from bridge.metrics.attack import defects
-from bridge.model import wrap
-from bridge.norms import l2_norm, linf_norm
+
+Check = Callable[[Subject, list[World]], Mapping[str, Any]]
+AXIOMS: dict[Axiom, tuple[str, Check]] = {}
 
 
-class _Headed(nn.Module):
-    """A network with something done to its logits."""
+def axiom(name: Axiom, sentence: str) -> Callable[[Check], Check]:
+    """Register the check of an axiom that methods may have among their tags."""
 
-    def __init__(self, inner: nn.Module, head: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.inner, self.head = inner, head
+    def register(check: Check) -> Check:
+        AXIOMS[name] = f"axiom: {sentence}", check
+        return check
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.inner(x))
-
-
-def _headed(world: World, head: Callable[[Tensor], Tensor], target: Tensor | None = None) -> World:
-    """The same world with something done to the model's logits."""
-    layer = None if world.model.layer is None else f"inner.{world.model.layer}"
-    mean, std = (None if v is None else v.flatten() for v in (world.model.mean, world.model.std))
-    model = wrap(_Headed(world.model.module, head).eval(), mean=mean, std=std, layer=layer, bounds=world.model.bounds)
-    return World(world.name, model, world.x, world.target if target is None else target, world.params)
+    return register
 
 
-def _classes(world: World) -> int:
-    """How many classes the model has: a given one may have more than ours."""
-    return world.model.facts(world.x).logits.shape[1]
-
-
-GRADIENTS = ("saliency", "input_x_gradient", "integrated_gradients", "smooth_grad")
-
-
-def axioms(subject: Subject, places: list[World]) -> Iterator[tuple[str, Callable[[], Mapping[str, Any]]]]:
-    method, first = subject.method, places[0]
-    if method.name == "integrated_gradients":
-        yield "axiom: completeness, the attributions sum to f(x) - f(baseline)", lambda: _complete(subject)
-    if method.name in (*GRADIENTS, "guided_backprop", "deconvolution", "guided_gradcam"):
-        yield "axiom: pixels that the model does not see get nothing", lambda: _dummy(subject, places)
-    if method.name in (*GRADIENTS, "occlusion"):
-        yield "axiom: two networks of the same function get the same attribution", lambda: _invariant(subject, first)
-    if method.name in (*GRADIENTS[1:], "occlusion", "layer_gradcam"):
-        yield "axiom: the attribution of a sum of logits is the sum of the attributions", lambda: _linear(subject, first)
+def axioms(
+    subject: Subject, places: list[World]
+) -> Iterator[tuple[str, Callable[[], Mapping[str, Any]]]]:
+    """The checks of the method's axioms, and of those that all attacks have."""
+    method = subject.method
     if method.kind == "attack":
-        yield "axiom: images stay within the bounds", lambda: _within(subject, places, "out of bounds")
+        yield "axiom: images stay within the bounds", partial(within_bounds, subject, places)
         if not method.minimal:
-            yield "axiom: images stay within the ball", lambda: _within(subject, places, "out of the ball")
-            yield "axiom: epsilon 0 gives the clean images", lambda: _nothing_at_zero(subject, first)
-        if method.name not in ("uniform_noise_linf", "deepfool_l2", "fool"):
-            yield "axiom: the loss does not fall on a linear model", lambda: _climbs(subject, places)
+            yield "axiom: images stay within the ball", partial(within_ball, subject, places)
+            yield (
+                "axiom: epsilon 0 gives the clean images",
+                partial(nothing_at_zero, subject, places),
+            )
+    for name, (sentence, check) in AXIOMS.items():
+        if name in method.tags.axioms:
+            yield sentence, partial(check, subject, places)
 
 
-def _complete(subject: Subject) -> Mapping[str, Any]:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 5), nn.Tanh(), nn.Linear(5, CLASSES)).double().eval()
-    model = wrap(network)
+@axiom("completeness", "completeness, the attributions sum to f(x) - f(baseline)")
+def complete(subject: Subject, places: list[World]) -> Mapping[str, Any]:
+    """On a smooth network, where few steps are exact; no worse than the reference by its rule."""
+    if subject.method.needs:
+        raise Skipped("the smooth network has no layer to look at")
+    hidden = nn.Linear(48, 5), nn.Tanh(), nn.Linear(5, CLASSES)
+    model = wrap(nn.Sequential(nn.Flatten(), *hidden).double().eval())
     x = torch.linspace(0, 1, 96, dtype=torch.float64).view(2, 3, 4, 4)
-    target, baseline = torch.tensor([0, 3]), float(subject.settings(World("", model, x, torch.tensor([0, 3])))["baseline"])
-    # A smooth network: Gauss-Legendre with ten points and more is exact to 1e-6 here. Who states another rule with fewer
-    # digits is only asked for a tenth.
-    found = subject(World("", model, x, target, {"n_steps": 50})).detach().flatten(1).sum(1)
+    # Gauss-Legendre with ten points and more is exact to 1e-6 here.
+    steps = {"n_steps": 50} if "n_steps" in subject.method.defaults else {}
+    world = World("", model, x, torch.tensor([0, 3]), steps)
+    baseline = torch.as_tensor(subject.settings(world).get("baseline", 0.0), dtype=x.dtype)
     with torch.no_grad():
-        expected = target_logits(model(x), target) - target_logits(model(torch.full_like(x, baseline)), target)
-    error = float((found - expected).abs().max())
-    stated = subject.params.get("method", "gausslegendre")
-    if error > (1e-6 if stated == "gausslegendre" else 0.1):
+        ends = model(x), model(baseline.expand_as(x))
+        expected = target_logits(ends[0], world.target) - target_logits(ends[1], world.target)
+
+    def missed(found: Tensor) -> float:
+        return float((found.detach().flatten(1).sum(1) - expected).abs().max())
+
+    error, allowed = missed(subject(world)), 1e-6 + 2 * missed(subject.reference(world))
+    if error > allowed:
         raise CheckFailed(
             f"the sum of the attributions misses f(x) - f(baseline) by {error:.2e}, that is "
             f"{error / float(expected.abs().max()):.1%}"
@@ -84,132 +81,111 @@ def _complete(subject: Subject) -> Mapping[str, Any]:
     return {"error": error}
 
 
-def _dummy(subject: Subject, places: list[World]) -> Mapping[str, Any]:
-    blind = next(place for place in places if "exactly zero" in place.name)
+@axiom("dummy", "pixels that the model does not see get nothing")
+def dummy(subject: Subject, places: list[World]) -> Mapping[str, Any]:
+    """Exactly zero on the columns that our blind network leaves out."""
+    blind = next(place for place in places if place.name == BLIND)
     largest = float(subject(blind).detach()[..., -3:].abs().max())
     if largest:
         raise CheckFailed(f"pixels without any influence on the logits get up to {largest:.2e}")
     return {}
 
 
-def _invariant(subject: Subject, world: World) -> Mapping[str, Any]:
-    count = _classes(world)
-    mixing = torch.eye(count, dtype=torch.float64) + 1 / count  # well conditioned, and every logit takes part
-    twice = _headed(world, lambda logits: logits @ mixing.to(logits) @ torch.linalg.inv(mixing).to(logits))
-    expected = subject(world).detach()
-    gap = float(agreement.gaps(subject(twice).detach(), expected, agreement.image_scale(expected)).max())
+@axiom("implementation invariance", "two networks of the same function get the same attribution")
+def invariant(subject: Subject, places: list[World]) -> Mapping[str, Any]:
+    """The logits times a matrix and its inverse."""
+    count = classes(places[0])
+    # Well conditioned, and every logit takes part.
+    mixing = torch.eye(count, dtype=torch.float64) + 1 / count
+
+    def there_and_back(logits: Tensor) -> Tensor:
+        return logits @ mixing.to(logits) @ torch.linalg.inv(mixing).to(logits)
+
+    expected = subject(places[0]).detach()
+    gap = _gap(subject(headed(places[0], there_and_back)).detach(), expected)
     if gap > agreement.MULTIPLE * agreement.FLOAT64_NOISE:
-        raise CheckFailed(f"two networks that compute the same function get attributions that differ by {gap:.2e}")
+        raise CheckFailed(
+            f"two networks that compute the same function get attributions that differ by {gap:.2e}"
+        )
     return {"gap": gap}
 
 
-def _linear(subject: Subject, world: World) -> Mapping[str, Any]:
+def _with_next(logits: Tensor) -> Tensor:
+    """Each logit plus the next class's."""
+    return logits + logits.roll(-1, 1)
+
+
+@axiom("linearity", "the attribution of a sum of logits is the sum of the attributions")
+def linear(subject: Subject, places: list[World]) -> Mapping[str, Any]:
+    """Of a class and the next one."""
+    world = places[0]
     if subject.settings(world).get("relu"):
         raise Skipped("with a ReLU the map is not linear")
-    neighbour = World(world.name, world.model, world.x, (world.target + 1) % _classes(world), world.params)
-    added = _headed(world, lambda logits: logits + logits.roll(-1, 1))
+    neighbour = replace(world, target=(world.target + 1) % classes(world))
     expected = subject(world).detach() + subject(neighbour).detach()
-    gap = float(agreement.gaps(subject(added).detach(), expected, agreement.image_scale(expected)).max())
+    gap = _gap(subject(headed(world, _with_next)).detach(), expected)
     if gap > agreement.MULTIPLE * agreement.FLOAT64_NOISE:
-        raise CheckFailed(f"the attribution of two logits' sum differs from the sum of theirs by {gap:.2e}")
+        raise CheckFailed(
+            f"the attribution of two logits' sum differs from the sum of theirs by {gap:.2e}"
+        )
     return {"gap": gap}
 
 
-def _within(subject: Subject, places: list[World], what: str) -> Mapping[str, Any]:
-    settings = subject.own_draws()
-    for place in places:
-        epsilon = subject.settings(place).get("epsilon")
-        for seed in (0, 1):
-            output = subject(place, seed, **settings).detach()
-            bad = defects(place.x, output, place.model.bounds, epsilon, subject.method.norm).get(what)
-            if bad is not None and bool(bad.any()):
-                size = (linf_norm if subject.method.norm == "linf" else l2_norm)(output - place.x)
-                raise CheckFailed(
-                    f"{int(bad.sum())} images are {what} with {place.name}: pixels from {float(output.min()):.4g} to "
-                    f"{float(output.max()):.4g}, {subject.method.norm} up to {float(size.max()):.4g}, epsilon {epsilon}"
-                )
+def _gap(found: Tensor, expected: Tensor) -> float:
+    return float(agreement.gaps(found, expected, agreement.image_scale(expected)).max())
+
+
+@axiom("ascent", "the loss does not fall on a linear model")
+def climbs(subject: Subject, places: list[World]) -> Mapping[str, Any]:
+    """The last world is the linear one."""
+    place = places[-1]
+    with torch.no_grad():
+        before = F.cross_entropy(place.model(place.x), place.target, reduction="none")
+        images = subject(place).detach().clamp(*place.model.bounds)
+        after = F.cross_entropy(place.model(images), place.target, reduction="none")
+    fallen = int((after < before - 1e-9).sum())
+    if fallen:
+        raise CheckFailed(f"the loss of the true class falls on {fallen} of {len(before)} images")
     return {}
 
 
-def _nothing_at_zero(subject: Subject, world: World) -> Mapping[str, Any]:
+def within_bounds(subject: Subject, places: list[World]) -> Mapping[str, Any]:
+    """No pixel outside of the model's bounds, in any world."""
+    return _within(subject, places, "out of bounds")
+
+
+def within_ball(subject: Subject, places: list[World]) -> Mapping[str, Any]:
+    """No perturbation larger than epsilon, in any world."""
+    return _within(subject, places, "out of the ball")
+
+
+def _within(subject: Subject, places: list[World], what: str) -> Mapping[str, Any]:
+    norm = subject.method.norm
+    for place in places:
+        epsilon = subject.settings(place).get("epsilon")
+        for seed in (0, 1):
+            output = subject(place, seed, **subject.own_draws(place)).detach()
+            bad = defects(place.x, output, place.model.bounds, epsilon, norm).get(what)
+            if bad is None or not bool(bad.any()):
+                continue
+            size = (linf_norm if norm == "linf" else l2_norm)(output - place.x)
+            raise CheckFailed(
+                f"{int(bad.sum())} images are {what} with {place.name}: pixels from "
+                f"{float(output.min()):.4g} to {float(output.max()):.4g}, {norm} up to "
+                f"{float(size.max()):.4g}, epsilon {epsilon}"
+            )
+    return {}
+
+
+def nothing_at_zero(subject: Subject, places: list[World]) -> Mapping[str, Any]:
+    """A ball of no size holds the image alone."""
+    world = places[0]
     if not subject.accepts("epsilon"):
         raise Skipped("it takes no epsilon")
-    changes: dict[str, Any] = {"epsilon": 0.0, **subject.own_draws()}
+    changes: dict[str, Any] = {"epsilon": 0.0, **subject.own_draws(world)}
     if "step_size" in subject.method.defaults:
         changes["step_size"] = 0.01
     moved = float((subject(world, **changes).detach() - world.x).abs().max())
     if moved > 1e-9:  # the projection x + clamp(x' - x) rounds at 1e-16
         raise CheckFailed(f"pixels move by up to {moved:.2e} although epsilon is 0")
     return {}
-
-
-def _climbs(subject: Subject, places: list[World]) -> Mapping[str, Any]:
-    place = places[-1]
-    with torch.no_grad():
-        before = F.cross_entropy(place.model(place.x), place.target, reduction="none")
-        after = F.cross_entropy(place.model(subject(place).detach().clamp(0, 1)), place.target, reduction="none")
-    if bool((after < before - 1e-9).any()):
-        raise CheckFailed(f"the loss of the true class falls on {int((after < before - 1e-9).sum())} of {len(before)} images")
-    return {}
-
-
-def metamorphic(subject: Subject, world: World) -> Iterator[tuple[str, Callable[[], Mapping[str, Any]]]]:
-    # Starts and noise, which go with their image.
-    settings: dict[str, Any] = {
-        k: v for k, v in subject.settings(world).items() if isinstance(v, Tensor) and v.shape[:1] == world.x.shape[:1]
-    }
-
-    def part(index: Tensor) -> Tensor:
-        place = World(world.name, world.model, world.x[index], world.target[index], world.params)
-        return subject(place, **{k: v[index] for k, v in settings.items()}).detach()
-
-    def compare(expected: Tensor, found: Tensor, text: str) -> Mapping[str, Any]:
-        if found.shape != expected.shape:
-            raise CheckFailed(f"{text}: shapes {tuple(expected.shape)} and {tuple(found.shape)}")
-        gap = float(agreement.gaps(found, expected, subject.scale(expected)).max())
-        # The same float64 sums in another order, and what a library may round to float32.
-        if gap > agreement.MULTIPLE * agreement.FLOAT64_NOISE:
-            raise CheckFailed(f"{text}: they differ by up to {gap:.2e}")
-        return {"gap": gap}
-
-    everything = torch.arange(len(world.x))
-
-    def alone() -> Mapping[str, Any]:
-        single = torch.cat([part(everything[i : i + 1]) for i in everything.tolist()])
-        return compare(part(everything), single, "an image alone and in a batch should get the same answer")
-
-    def permuted() -> Mapping[str, Any]:
-        order = everything.flip(0)
-        return compare(part(everything)[order], part(order), "the same images in another order should get the same answers")
-
-    def classes() -> Mapping[str, Any]:
-        place = _headed(world, lambda logits: logits.flip(1), _classes(world) - 1 - world.target)
-        return compare(part(everything), subject(place, **settings).detach(), "renaming the classes should change nothing")
-
-    def preprocessing() -> Mapping[str, Any]:
-        class Inside(nn.Module):
-            def __init__(self, inner: nn.Module, mean: Tensor, std: Tensor) -> None:
-                super().__init__()
-                self.inner = inner
-                self.mean, self.std = mean, std
-
-            def forward(self, x: Tensor) -> Tensor:
-                logits: Tensor = self.inner((x - self.mean) / self.std)
-                return logits
-
-        if world.model.mean is None or world.model.std is None:
-            raise Skipped("the given model normalises nothing")
-        layer = None if world.model.layer is None else f"inner.{world.model.layer}"
-        model = wrap(
-            Inside(world.model.module, world.model.mean, world.model.std).eval(), layer=layer, bounds=world.model.bounds
-        )
-        place = World(world.name, model, world.x, world.target, world.params)
-        return compare(
-            part(everything), subject(place, **settings).detach(), "normalising inside the model should change nothing"
-        )
-
-    if len(world.x) > 1:
-        yield "metamorphic: an image's answer does not depend on its batch", alone
-        yield "metamorphic: the order of the images does not matter", permuted
-    yield "metamorphic: the order of the classes does not matter", classes
-    yield "metamorphic: normalisation may be in the adapter or in the model", preprocessing

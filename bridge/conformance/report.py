@@ -1,12 +1,20 @@
-"""What a check found: readable like pytest's own output, in a terminal, in a notebook and as JSON."""
+"""What a check found: readable like pytest's own output, in a terminal, in a notebook, as JSON."""
 
 from __future__ import annotations
 
 import html
+import inspect
 import json
+import os
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
+
+import bridge
+from bridge.core.tags import Function
 
 Status = Literal["passed", "failed", "expected", "skipped"]
 LETTER = {"passed": ".", "failed": "F", "expected": "x", "skipped": "s"}
@@ -14,7 +22,7 @@ LETTER = {"passed": ".", "failed": "F", "expected": "x", "skipped": "s"}
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One check: its name ("group: what"), its status, what is wrong and the figures that show it."""
+    """One check: its name ("group: what"), its status, what is wrong, the figures that show it."""
 
     name: str
     status: Status
@@ -24,7 +32,11 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All checks of one function against one method. `cause` is the diagnosis in one sentence, "" where all agrees."""
+    """All checks of one function against one method.
+
+    `cause` is the diagnosis in one sentence, "" where all agrees. `reproduce` is a command that
+    checks the same, "" where there is none.
+    """
 
     function: str
     method: str
@@ -47,14 +59,14 @@ class CheckReport:
         return {status: sum(c.status == status for c in self.checks) for status in LETTER}
 
     def __str__(self) -> str:
-        title = f"{self.function} as {self.method}  {''.join(LETTER[c.status] for c in self.checks)}"
-        lines = [title]
+        letters = "".join(LETTER[c.status] for c in self.checks)
+        lines = [f"{self.function} as {self.method}  {letters}"]
         if self.cause:
             lines += ["", f"diagnosis: {self.cause}"]
         if self.failures:
             lines += ["", "FAILURES"]
-            for check in self.failures:
-                lines += [f"  {check.name}", *(f"E   {line}" for line in check.message.splitlines())]
+        for check in self.failures:
+            lines += [f"  {check.name}", *(f"E   {line}" for line in check.message.splitlines())]
         for check in self.checks:
             if check.status in ("expected", "skipped"):
                 lines.append(f"  {check.status}: {check.name}: {check.message}")
@@ -65,14 +77,39 @@ class CheckReport:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(c.name)}</td><td>{c.status}</td><td>{html.escape(c.message)}</td></tr>" for c in self.checks
+            f"<tr><td>{html.escape(c.name)}</td><td>{c.status}</td>"
+            f"<td>{html.escape(c.message)}</td></tr>"
+            for c in self.checks
         )
         cause = f"<p><b>{html.escape(self.cause)}</b></p>" if self.cause else ""
+        title = f"{html.escape(self.function)} as {html.escape(self.method)}"
         return (
-            f"<h4>{html.escape(self.function)} as {html.escape(self.method)}: {'passed' if self.passed else 'failed'}</h4>"
+            f"<h4>{title}: {'passed' if self.passed else 'failed'}</h4>"
             f"{cause}<table><tr><th>check</th><th>status</th><th>what</th></tr>{rows}</table>"
         )
 
     def to_json(self) -> str:
         """The whole report as JSON."""
         return json.dumps({"passed": self.passed, **asdict(self)}, indent=2, default=str)
+
+
+def command(function: Function, method: str, params: Mapping[str, Any], seed: int) -> str:
+    """The command line that checks this function, "" where it cannot be reached from there."""
+    name = getattr(function, "__name__", "")
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    if module is None or getattr(module, name, None) is not function:
+        return ""  # within another function, or registered under another name
+    if not all(isinstance(value, str | int | float) for value in params.values()):
+        return ""
+    try:
+        file = Path(inspect.getsourcefile(function) or "")
+    except TypeError:
+        return ""
+    if not file.is_file():
+        return ""
+    # Our own files register methods, which they cannot do twice: they are imported, not read again.
+    ours = file.resolve().is_relative_to(Path(bridge.__file__).parent)
+    place = module.__name__ if ours else os.path.relpath(file)
+    options = [f"--param {shlex.quote(f'{key}={value}')}" for key, value in params.items()]
+    options += [f"--seed {seed}"] if seed else []
+    return " ".join([f"gradbridge check {shlex.quote(f'{place}:{name}')} --as {method}", *options])

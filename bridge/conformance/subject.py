@@ -9,17 +9,19 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bridge.conformance.worlds import World
+from bridge.core.engine import execute, session
+from bridge.core.method import Method, Twin, Variant, accepts, name_of
+from bridge.core.state import seeded
+from bridge.core.tags import Function
+from bridge.core.types import Unsupported
 from bridge.metrics.agreement import image_scale
-from bridge.registry import Function, Method
-from bridge.run import accepts, name_of
-from bridge.state import frozen, seeded
-from bridge.types import Unsupported
 
 TOOK_TOO_LONG = "did not return within"
 
@@ -38,15 +40,31 @@ class _TookTooLong(BaseException):
 
 @dataclass(frozen=True)
 class Subject:
-    """A user's function and the method that it claims to be."""
+    """A user's function and the method that it claims to be.
+
+    `params` states what the function does where it cannot be told, `limit` the seconds of a call,
+    `seed` what random numbers come from unless a call says otherwise.
+    """
 
     function: Function
     method: Method
     params: Mapping[str, Any]
     limit: float
+    seed: int = 0
+
+    @property
+    def twin(self) -> Twin | None:
+        """Whose registered implementation the function is, if it is one."""
+        found = (t for t in self.method.twins.values() if t.function is self.function)
+        return next(found, None)
 
     @property
     def name(self) -> str:
+        """The function's name; of a registered implementation, whose it is."""
+        if self.twin is not None:
+            return f"{self.twin.library}'s {self.method.name}"
+        if self.function is self.method.fast:
+            return f"fused {self.method.name}"
         return name_of(self.function)
 
     def accepts(self, parameter: str) -> bool:
@@ -61,49 +79,77 @@ class Subject:
 
     def settings(self, world: World) -> dict[str, Any]:
         """All parameters in this world; a random start is drawn here if both sides can take it."""
-        settings = {**self.method.defaults, **self.params, **{k: v for k, v in world.params.items() if self.accepts(k)}}
+        settings = self._stated(world)
         if settings.get("epsilon", 0) is None and not self.method.minimal:
             raise CheckFailed(f"{self.method.name} needs an epsilon")
-        if self.method.draw is not None and settings.get("random_start", True):
-            with seeded(11):
-                drawn = self.method.draw(world.x, **settings)
-            if all(self.accepts(name) for name in drawn):
-                settings |= drawn
-            elif self.accepts("random_start"):
-                settings["random_start"] = False
+        drawn = self._drawn(world, settings)
+        if all(self.accepts(name) for name in drawn):
+            settings |= drawn
+        elif self.accepts("random_start"):
+            settings["random_start"] = False
         return settings
+
+    def own_draws(self, world: World) -> dict[str, Any]:
+        """Parameters under which a random method draws its numbers itself."""
+        flags = {"random_start": True} if "random_start" in self.method.defaults else {}
+        drawn = self._drawn(world, {**self._stated(world), **flags})
+        return {**dict.fromkeys(drawn), **flags} if drawn else {}
+
+    def _stated(self, world: World) -> dict[str, Any]:
+        told = {k: v for k, v in world.params.items() if self.accepts(k)}
+        return {**self.method.defaults, **self.params, **told}
+
+    def _drawn(self, world: World, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The method's random numbers as parameters."""
+        if self.method.draw is None or not settings.get("random_start", True):
+            return {}
+        with seeded(11):
+            drawn: dict[str, Any] = self.method.draw(world.x, **settings)
+        return drawn
 
     def scale(self, expected: Tensor) -> Tensor | float:
         """What gaps are relative to: each map's largest value, or the range of pixel values."""
         return image_scale(expected) if self.method.kind == "attribution" else 1.0
 
-    def own_draws(self) -> dict[str, Any]:
-        """Parameters under which a random method draws its numbers itself."""
-        if self.method.draw is None:
-            return {}
-        defaults = self.method.defaults
-        changes: dict[str, Any] = {name: None for name in ("start", "noise") if name in defaults}
-        return changes | ({"random_start": True} if "random_start" in defaults else {})
-
-    def reference(self, world: World, seed: int = 0, **changes: Any) -> Tensor:
+    def reference(self, world: World, seed: int | None = None, **changes: Any) -> Tensor:
         """What the method gives in this world."""
-        return reference(self.method, world, {**self.settings(world), **changes}, seed)
+        settings = {**self.settings(world), **changes}
+        return self._run(self.method.reference, world, settings, seed)
 
-    def __call__(self, world: World, seed: int = 0, *, guard: bool = True, **changes: Any) -> Tensor:
-        """What the function gives in this world, as a tensor; raises CheckFailed for everything else it may do."""
+    def deviating(self, variant: Variant, world: World) -> Tensor:
+        """What a known deviation gives in this world. Raises where it makes no sense there."""
+        return self._run(variant.function, world, self.settings(world), None)
+
+    def _run(
+        self, function: Function, world: World, settings: Mapping[str, Any], seed: int | None
+    ) -> Tensor:
+        """A function of ours in a world, by the engine."""
+        given = {
+            k: v.to(world.x) if isinstance(v, Tensor) and v.is_floating_point() else v
+            for k, v in settings.items()
+        }
+        place = world.model, world.x, world.target
+        seed = self.seed if seed is None else seed
+        return execute(self.method, function, name_of(function), *place, given, seed).output
+
+    def __call__(
+        self, world: World, seed: int | None = None, *, guard: bool = True, **changes: Any
+    ) -> Tensor:
+        """What the function gives in this world: a tensor; CheckFailed for all else it may do."""
         given = {k: v for k, v in {**self.settings(world), **changes}.items() if self.accepts(k)}
         model, x, target = world.model, world.x, world.target
         if guard:
             x, target = x.clone(), target.clone()
-        keep = frozen(model) if guard else contextlib.nullcontext()
-        with seeded(seed), keep, torch.enable_grad():
-            output = self.guarded(lambda: self.function(model, x, target, **given))
+        seed = self.seed if seed is None else seed
+        with seeded(seed), session(model) if guard else torch.enable_grad():
+            output = self.guarded(partial(self.function, model, x, target, **given))
         if isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict):
             output = output[0]
         if not isinstance(output, Tensor):
             kind = type(output).__name__
             raise CheckFailed(
-                f"returned {kind}, expected a torch.Tensor" + (": return torch tensors" if kind == "ndarray" else "")
+                f"returned {kind}, expected a torch.Tensor"
+                + (": return torch tensors" if kind == "ndarray" else "")
             )
         return output
 
@@ -123,20 +169,28 @@ class Subject:
                 raise CheckFailed(f"called sys.exit({error.code!r})") from error
 
 
-def reference(method: Method, world: World, settings: Mapping[str, Any], seed: int = 0) -> Tensor:
-    """The method's reference in a world: seeded, frozen, detached."""
-    settings = {k: v.to(world.x) if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in settings.items()}
-    with seeded(seed), frozen(world.model), torch.enable_grad():
-        output = method(world.model, world.x.clone(), world.target.clone(), **settings)
-    output = output[0] if isinstance(output, tuple) else output
-    result: Tensor = output.detach()
-    return result
+# What an implementation would give in a world; None or an exception where it makes no sense there.
+Predict = Callable[[Subject, World], Tensor | None]
+
+
+def variants(subject: Subject) -> Iterator[tuple[str, Predict]]:
+    """The method's own known deviations, each with its sentence."""
+    for variant in subject.method.variants:
+        yield variant.sentence, partial(_deviating, variant)
+
+
+def _deviating(variant: Variant, subject: Subject, world: World) -> Tensor:
+    return subject.deviating(variant, world)
 
 
 @contextlib.contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """Interrupt the block after some seconds; only the main thread of a Unix process can be interrupted."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+    """Interrupt the block after some seconds.
+
+    Only the main thread of a Unix process can be interrupted.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or not hasattr(signal, "setitimer"):
         yield
         return
 

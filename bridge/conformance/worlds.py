@@ -1,45 +1,60 @@
-"""The worlds that an implementation is checked in: tiny float64 networks and images, made on the spot from a seed."""
+"""The worlds that an implementation is checked in: tiny float64 networks and images by a seed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bridge.model import ModelAdapter, wrap
-from bridge.registry import Method
-from bridge.state import seeded
+from bridge.core.method import Method
+from bridge.core.model import ModelAdapter, wrap
+from bridge.core.state import frozen, seeded
 
 CLASSES = 4
-# Small loops that still go round several times; used where the function can be told.
-BASE: dict[str, dict[str, Any]] = {
-    "integrated_gradients": {"n_steps": 12}, "occlusion": {"window": 3, "stride": 2}, "smooth_grad": {"n_samples": 4},
-    "occlusion_x_gradient": {"window": 3, "stride": 2}, "fgsm": {"epsilon": 0.1}, "fgm_l2": {"epsilon": 0.7},
-    "bim": {"epsilon": 0.1, "steps": 5, "step_size": 0.04}, "pgd": {"epsilon": 0.1, "steps": 5, "step_size": 0.04},
-    "pgd_l2": {"epsilon": 0.9, "steps": 5, "step_size": 0.35}, "fast_gradient_value": {"epsilon": 0.1},
-    "uniform_noise_linf": {"epsilon": 0.1}, "fool": {"steps": 12, "step_size": 0.02},
-}  # fmt: skip
+SIDE = 8  # the shorter side of our images
 
 
 @dataclass(frozen=True)
 class World:
-    """A model in float64, images, a class for each, and the parameters that are set in this world."""
+    """A model in float64, images, a class for each, and the parameters that are set in this world.
+
+    `varied` names the parameter that is away from its usual value here, "" for none.
+    """
 
     name: str
     model: ModelAdapter
     x: Tensor
     target: Tensor
     params: dict[str, Any] = field(default_factory=dict)
+    varied: str = ""
 
     def single(self) -> World:
         """The same world in float32: where the reference's own rounding is measured."""
-        return World(self.name, self.model.astype(torch.float32), self.x.float(), self.target, self.params)
+        return replace(self, model=self.model.astype(torch.float32), x=self.x.float())
 
-    def with_params(self, name: str, **params: Any) -> World:
-        """The same world with other parameters."""
-        return World(name, self.model, self.x, self.target, {**self.params, **params})
+    def with_param(self, name: str, value: Any) -> World:
+        """The same world with another value of one parameter."""
+        params = {**self.params, name: value}
+        return replace(self, name=f"{name}={value!r}", params=params, varied=name)
+
+    def predicted(self) -> Tensor:
+        """The model's own classes, (n,)."""
+        with torch.no_grad(), frozen(self.model):
+            return self.model(self.x).argmax(1)
+
+    @property
+    def std(self) -> Tensor | float:
+        """What the model divides pixels by."""
+        return 1.0 if self.model.std is None else self.model.std
+
+
+def base(method: Method, side: int = SIDE) -> dict[str, Any]:
+    """Small loops that still go round several times; used where the function can be told."""
+    found = method.small("tiny", side)
+    # On somebody's own large images a tiny window would mean thousands.
+    return found if side <= 2 * SIDE else {**found, **method.small("quickest", side)}
 
 
 class _Plain(nn.Module):
@@ -48,9 +63,13 @@ class _Plain(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(channels, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-            nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(inplace=True),
-        )  # fmt: skip
+            nn.Conv2d(channels, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 6, 3, padding=1),
+            nn.ReLU(inplace=True),
+        )
         self.head = nn.Sequential(nn.Dropout(0.4), nn.Flatten(), nn.LazyLinear(CLASSES))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,6 +107,9 @@ class _Reused(nn.Module):
         return logits
 
 
+BLIND = "gradients that are exactly zero in places"
+
+
 class _Blind(nn.Module):
     """Sees nothing of the last three columns: the gradient there is exactly zero."""
 
@@ -102,7 +124,7 @@ class _Blind(nn.Module):
 
 
 def build(kind: type[nn.Module], x: Tensor, *, scale: float = 3.0, **wrapping: Any) -> ModelAdapter:
-    """A float64 network with random weights and statistics whose logits on x have this standard deviation."""
+    """A float64 network with random weights and statistics; its logits on x scatter by `scale`."""
     network = kind(x.shape[1]).double()
     wrapped = wrap(network, **wrapping)
     with torch.no_grad():
@@ -141,29 +163,51 @@ def image_batch(n: int, channels: int, height: int, width: int) -> Tensor:
     return x.masked_fill(extreme < 0.1, 0.0).masked_fill(extreme > 0.9, 1.0)
 
 
-def worlds(method: Method, base: dict[str, Any], seed: int) -> list[World]:
-    """All worlds that a method can be checked in. The first is the richest; parameters are varied there."""
+def worlds(method: Method, params: dict[str, Any], seed: int) -> list[World]:
+    """All worlds that a method can be checked in, with these parameters.
+
+    The first is the richest; parameters are varied there.
+    """
     with seeded(seed):
-        x = image_batch(5, 3, 10, 8)
+        x = image_batch(5, 3, 10, SIDE)
         plain = build(_Plain, x, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), layer="features")
-        gray = image_batch(1, 1, 8, 10)
+        gray = image_batch(1, 1, SIDE, 10)
         one = build(_Plain, gray, layer="features")
-        first_gray = one(gray).argmax(1)
-        skip, reused, blind = build(_Residual, x), build(_Reused, x), build(_Blind, x, layer="inner.features")
+        first = one(gray).argmax(1)
+        skip, reused = build(_Residual, x), build(_Reused, x)
+        blind = build(_Blind, x, layer="inner.features")
         sure = build(_Plain, x, scale=8.0, layer="features")
         found = [
             World(
-                "batch norm, in-place ReLU, dropout; five images of 3x10x8, distinct classes", plain, x, classes_for(plain, x)
+                "batch norm, in-place ReLU, dropout; five images of 3x10x8, distinct classes",
+                plain,
+                x,
+                classes_for(plain, x),
             ),
-            World("one image of one channel", one, gray, (first_gray + ("attribution" in method.kind)) % CLASSES),
-            World("a residual network whose ReLU's input is used twice", skip, x[:3], classes_for(skip, x[:3])),
-            World("a ReLU module that runs twice, all classes alike", reused, x[:3], torch.full((3,), 2)),
-            World("gradients that are exactly zero in places", blind, x[:3], classes_for(blind, x[:3])),
+            World(
+                "one image of one channel",
+                one,
+                gray,
+                (first + (method.kind == "attribution")) % CLASSES,
+            ),
+            World(
+                "a residual network whose ReLU's input is used twice",
+                skip,
+                x[:3],
+                classes_for(skip, x[:3]),
+            ),
+            World(
+                "a ReLU module that runs twice, all classes alike",
+                reused,
+                x[:3],
+                torch.full((3,), 2),
+            ),
+            World(BLIND, blind, x[:3], classes_for(blind, x[:3])),
             World("a saturated softmax", sure, x[:3], classes_for(sure, x[:3])),
         ]
         if not method.needs:
-            flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 10 * 8, CLASSES, bias=False)).double()
-            flat[1].weight.data.mul_(3)  # type: ignore[operator]
-            linear = wrap(flat.eval())
+            flat = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), CLASSES, bias=False))
+            flat.double().eval()[1].weight.data.mul_(3)  # type: ignore[operator]
+            linear = wrap(flat)
             found.append(World("a linear model", linear, x[:3], classes_for(linear, x[:3])))
-    return [World(w.name, w.model, w.x, w.target, dict(base)) for w in found]
+    return [replace(world, params=dict(params)) for world in found]

@@ -1,4 +1,7 @@
-"""Optional accelerations of a whole model: they change its numbers, so each is asked for by name and judged by the harness."""
+"""Optional accelerations of a whole model.
+
+They change its numbers, so each is asked for by name and judged by the harness.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from bridge.model import ModelAdapter, logits_of
+from bridge.core.model import ModelAdapter, logits_of
+from bridge.core.state import frozen
 
 Acceleration = Literal["compile", "bf16", "cuda_graph"]
 ACCELERATIONS: tuple[Acceleration, ...] = get_args(Acceleration)
@@ -16,12 +20,14 @@ ACCELERATIONS: tuple[Acceleration, ...] = get_args(Acceleration)
 def accelerated(model: ModelAdapter, how: Acceleration, x: Tensor) -> ModelAdapter:
     """The same model with another executor; the user's module is shared, not changed.
 
-    "compile": torch.compile, which takes about a minute the first time. "bf16": autocast to bfloat16, logits in float32: about
-    three digits. "cuda_graph": forward and backward recorded once for batches of exactly the shape of `x`, on a GPU, for
-    small networks whose kernels are shorter than their launches. Raises ValueError for another name, or without a GPU.
+    "compile": torch.compile, which takes about a minute the first time. "bf16": autocast to
+    bfloat16, logits in float32: about three digits. "cuda_graph": forward and backward recorded
+    once for batches of exactly the shape of `x`, on a GPU, for small networks whose kernels are
+    shorter than their launches. Raises ValueError for another name, or without a GPU.
     """
     if how not in ACCELERATIONS:
-        raise ValueError(f"unknown acceleration {how!r}: expected one of {', '.join(ACCELERATIONS)}")
+        known = ", ".join(ACCELERATIONS)
+        raise ValueError(f"unknown acceleration {how!r}: expected one of {known}")
     layer = model.layer
     if how == "compile":
         module: Any = torch.compile(model.module)
@@ -32,11 +38,13 @@ def accelerated(model: ModelAdapter, how: Acceleration, x: Tensor) -> ModelAdapt
     else:
         if x.device.type != "cuda":
             raise ValueError(f"CUDA graphs need images on a GPU, these are on {x.device}")
-        # The graph replays kernels, not modules: hooks inside do not fire, so there is no layer to explain.
+        # The graph replays kernels, not modules: hooks inside do not fire, so there is no layer to
+        # explain.
         module, layer = _Graphed(model, x), None
-    return ModelAdapter(
-        module, model.mean, model.std, layer, model.bounds, model.class_names, f"{model.name}+{how}"
-    ).eval()  # fmt: skip
+    # The flag of the new outer module alone: train() and eval() would reach the user's.
+    module.training = model.module.training
+    name = f"{model.name}+{how}"
+    return ModelAdapter(module, model.mean, model.std, layer, model.bounds, model.class_names, name)
 
 
 class _Autocast(nn.Module):
@@ -58,18 +66,17 @@ class _Graphed(nn.Module):
         super().__init__()
         self.module = model.module
         self._shape = x.shape
-        flags = [(p, p.requires_grad) for p in model.module.parameters()]
-        try:
-            for p, _ in flags:  # the recorded backward pass is to the input only
+        with frozen(model.module):
+            for p in model.module.parameters():  # the recorded backward pass is to the input only
                 p.requires_grad_(False)
             sample = model.normalised(x.detach()).requires_grad_()
-            self._replay: Any = torch.cuda.make_graphed_callables(lambda images: logits_of(model.module(images)), (sample,))
-        finally:
-            for p, flag in flags:
-                p.requires_grad_(flag)
+            self._replay: Any = torch.cuda.make_graphed_callables(self._logits, (sample,))
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return logits_of(self.module(x))
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape == self._shape and x.requires_grad and torch.is_grad_enabled():
             replayed: Tensor = self._replay(x)
             return replayed.clone()  # the replay's own output is overwritten by the next one
-        return logits_of(self.module(x))
+        return self._logits(x)

@@ -1,4 +1,4 @@
-"""Rectangles of feature maps: what an occluded window changes, while the rest of the map stays as the clean image's."""
+"""Rectangles of feature maps: what an occluded window changes; the rest is the clean image's."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Pair = tuple[int, int]
-# A rectangle that covers this share of its map is not worth keeping apart: cutting and pasting cost more than they save.
+# A rectangle that covers this share of its map is not worth keeping apart: cutting and pasting cost
+# more than they save.
 WORTHWHILE = 0.7
 
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A batch of maps that equal `clean` (h, w, c) but for a rectangle each: `values` (b, rows, columns, c) at (top, left).
+    """A batch of maps that equal `clean` (h, w, c) but for a rectangle each.
 
-    Channels come last, so that cutting and pasting copies whole runs of memory. `top` and `left` (b,) are on the CPU.
+    `values` (b, rows, columns, c) stand at (`top`, `left`), both (b,) and on the CPU. Channels come
+    last, so that cutting and pasting copies whole runs of memory.
     """
 
     values: Tensor
@@ -34,14 +36,22 @@ class Patch:
     def dense(self) -> Tensor:
         """The whole maps, (b, c, h, w)."""
         # A clone, not contiguous(): of a batch of one that would be the clean map itself.
-        maps = self.clean.expand(len(self.values), *self.clean.shape).clone(memory_format=torch.contiguous_format)
+        maps = self.clean.expand(len(self.values), *self.clean.shape).clone(
+            memory_format=torch.contiguous_format
+        )
         return _paste(maps, self.values, self.top, self.left).permute(0, 3, 1, 2)
 
     def over(self, top: Tensor, left: Tensor, rows: int, columns: int) -> Tensor:
         """The values on another rectangle that contains this one, (b, rows, columns, c)."""
-        if self.values.shape[1:3] == (rows, columns) and torch.equal(self.top, top) and torch.equal(self.left, left):
+        if (
+            self.values.shape[1:3] == (rows, columns)
+            and torch.equal(self.top, top)
+            and torch.equal(self.left, left)
+        ):
             return self.values
-        return _paste(cut(self.clean, top, left, rows, columns), self.values, self.top - top, self.left - left)
+        return _paste(
+            cut(self.clean, top, left, rows, columns), self.values, self.top - top, self.left - left
+        )
 
 
 def cut(map_: Tensor, top: Tensor, left: Tensor, rows: int, columns: int) -> Tensor:
@@ -66,7 +76,7 @@ def _paste(into: Tensor, values: Tensor, top: Tensor, left: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Sliding:
-    """A convolution or a pooling: what it sees of its input, what lies outside of it, and what it computes."""
+    """A convolution or a pooling: what it sees of its input, what lies outside, what it does."""
 
     kernel: Pair  # with the dilation in it
     stride: Pair
@@ -75,12 +85,18 @@ class Sliding:
     compute: Callable[[Tensor], Tensor]  # (b, c, h, w) -> (b, c', h', w'), without padding
 
     def pad(self, clean: Tensor) -> Tensor:
-        """The clean input (h, w, c) with its border, and a stride more at the far end, where windows may begin too late."""
+        """The clean input (h, w, c) with its border.
+
+        And a stride more at the far end, where windows may begin too late.
+        """
         (py, px), (sy, sx) = self.padding, self.stride
         return F.pad(clean, (0, 0, px, px + sx, py, py + sy), value=self.outside)
 
     def changed(self, patch: Patch, padded: Tensor, clean: Tensor) -> Patch | None:
-        """The rectangle of the output (whose clean values are `clean`) that the patch changes; None where it is most of it."""
+        """The rectangle of the output that the patch changes; None where it is most of it.
+
+        `padded` is the clean input from `pad`, `clean` (h, w, c) the clean output.
+        """
         top, height = self._reach(patch.top, patch.values.shape[1], clean.shape[0], 0)
         left, width = self._reach(patch.left, patch.values.shape[2], clean.shape[1], 1)
         if height * width >= WORTHWHILE * clean.shape[0] * clean.shape[1]:
@@ -89,23 +105,34 @@ class Sliding:
         return Patch(self.compute(tile).permute(0, 2, 3, 1), top, left, clean)
 
     def _reach(self, first: Tensor, length: int, side: int, axis: int) -> tuple[Tensor, int]:
-        """First outputs along an axis that see inputs first .. first + length - 1, and the most of them there are.
+        """The first outputs (b,) along an axis that see inputs first .. first + length - 1.
 
-        Output o sees inputs o * stride - padding and kernel - 1 more.
+        And how many there are at most. Output o sees inputs o * stride - padding and kernel - 1
+        more.
         """
         kernel, stride, padding = self.kernel[axis], self.stride[axis], self.padding[axis]
-        low = torch.div(first + padding - kernel + stride, stride, rounding_mode="floor").clamp(min=0)
-        high = torch.div(first + length - 1 + padding, stride, rounding_mode="floor").clamp(max=side - 1)
+        low = torch.div(first + padding - kernel + stride, stride, rounding_mode="floor").clamp(
+            min=0
+        )
+        high = torch.div(first + length - 1 + padding, stride, rounding_mode="floor").clamp(
+            max=side - 1
+        )
         count = max(1, int((high - low).max()) + 1)
         return low.clamp(max=side - count), count
 
-    def _tile(self, patch: Patch, padded: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
+    def _tile(
+        self, patch: Patch, padded: Tensor, top: Tensor, left: Tensor, height: int, width: int
+    ) -> Tensor:
         """What those outputs see, (b, c, rows, columns): the clean input with the patch in it."""
-        rows, columns = ((count - 1) * s + k for count, s, k in zip((height, width), self.stride, self.kernel, strict=True))
+        rows, columns = (
+            (count - 1) * s + k
+            for count, s, k in zip((height, width), self.stride, self.kernel, strict=True)
+        )
         start_y, start_x = top * self.stride[0], left * self.stride[1]  # in the padded map
         tile = cut(padded, start_y, start_x, rows, columns)
         dy, dx = patch.top + self.padding[0] - start_y, patch.left + self.padding[1] - start_x
-        # With a stride the rectangle may stick out of what is seen: paste it into a larger tile and cut that down.
+        # With a stride the rectangle may stick out of what is seen: paste it into a larger tile and
+        # cut that down.
         above, before = max(0, -int(dy.min())), max(0, -int(dx.min()))
         below = max(0, int(dy.max()) + patch.values.shape[1] - rows)
         behind = max(0, int(dx.max()) + patch.values.shape[2] - columns)
@@ -119,7 +146,10 @@ class Sliding:
 
 
 def together(patches: list[Patch]) -> tuple[list[Tensor], Tensor, Tensor]:
-    """The values of several patches of maps of one size on the smallest common rectangle, and where that is."""
+    """The values of several patches of maps of one size on the smallest rectangle around them all.
+
+    Returns the values of each, and top and left of that rectangle.
+    """
     top = torch.stack([p.top for p in patches]).amin(0)
     left = torch.stack([p.left for p in patches]).amin(0)
     rows = max(int((p.top + p.values.shape[1] - top).max()) for p in patches)

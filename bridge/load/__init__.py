@@ -1,6 +1,24 @@
-"""Where models and images come from: `load_model`, `load_batch`, `load_data`."""
+"""Where models and images come from: `load_model`, `load_batch`, `load_data`.
 
-from bridge.load.data import ImageData, load_batch, load_data
-from bridge.load.models import load_model
+A new source is one file: of models in `model_sources`, registered with `model_source`; of images in
+`data_sources`, registered with `data_source`.
+"""
 
-__all__ = ["ImageData", "load_batch", "load_data", "load_model"]
+from bridge.load.data import ImageData, Request, data_source, load_batch, load_data
+from bridge.load.images import Unreadable
+from bridge.load.models import load_model, model_source
+from bridge.load.objects import load_object
+from bridge.load.weights import load_weights
+
+__all__ = [
+    "ImageData",
+    "Request",
+    "Unreadable",
+    "data_source",
+    "load_batch",
+    "load_data",
+    "load_model",
+    "load_object",
+    "load_weights",
+    "model_source",
+]

@@ -1,240 +1,271 @@
-"""Images with labels from a short source string: `samples:fashion_mnist`, `folder:PATH`, `torchvision:CIFAR10`, ...
+"""Images with labels from a short source string: `samples:fashion_mnist`, `folder:PATH`, ...
 
-Images are float32 in [0, 1], (c, h, w). Nothing is downloaded unless the source names a torchvision dataset.
+A source is one file in `bridge/load/data_sources` with one registration; being there it is found.
+Images are float32 (c, h, w). Nothing is downloaded unless the source names a torchvision dataset.
 """
 
 from __future__ import annotations
 
-import inspect
+import functools
+import importlib
+import operator
+import os
+import pkgutil
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from bridge.load import names
-from bridge.zoo import DIGITS
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+from bridge.load.images import Pixels, Unreadable, to_tensor
+from bridge.load.labels import renumbered
 
 
 @dataclass(frozen=True)
-class ImageData(Dataset[tuple[Tensor, int]]):
-    """A dataset of (image, label): image float32 (c, h, w) in [0, 1], label int. An unreadable image raises ValueError."""
+class Request:
+    """What a source is asked for: `source` is the whole string, `name` what follows its scheme.
+
+    A source of labels that are texts numbers them with `bridge.load.labels.numbered`; labels that
+    are numbers it leaves, with the data set's own class names, to `load_data`.
+    """
+
+    source: str
+    name: str
+    split: str = "test"
+    root: str = "data"
+    class_names: tuple[str, ...] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The name as a path; a leading ~ is the home folder."""
+        return Path(os.path.expanduser(self.name))  # Path.expanduser raises for a ~ of nobody
+
+
+@dataclass(frozen=True)
+class ImageData(Dataset[tuple[Tensor, int | None]]):
+    """A dataset of (image, label): image float32 (c, h, w), label int, or None where unlabelled.
+
+    An image that cannot be read rightly raises Unreadable, a ValueError that names it.
+    `read(index)` gives its pixels as the source has them and its label; `where(index)` names it.
+    """
 
     source: str
     length: int
-    read: Callable[[int], tuple[Tensor, int]]
+    read: Callable[[int], tuple[Pixels, int | None]]
     class_names: tuple[str, ...] | None = None
+    labelled: bool = True
+    name: Callable[[int], str] | None = None
+    size: int | None = None
+    channels: int | None = None
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, int | None]:
         if not 0 <= index < self.length:
             raise IndexError(f"image {index} of {self.length} in {self.source}")
-        return self.read(index)
+        pixels, label = self.read(index)
+        return to_tensor(pixels, self.size, self.channels, self.where(index)), label
 
-    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, int | None]]:
         return (self[index] for index in range(self.length))
 
+    def where(self, index: int) -> str:
+        """What an image is called in messages: its file, or its place in the source."""
+        return self.name(index) if self.name else f"image {index} of {self.source}"
 
-def load_data(source: str, *, split: str = "test", size: int | None = None, root: str = "data") -> ImageData:
+
+Source = Callable[[Request], ImageData]
+
+_SOURCES: dict[str, Source] = {}
+
+
+def data_source(scheme: str) -> Callable[[Source], Source]:
+    """Register `source(request) -> ImageData` for `scheme:name`.
+
+    It raises ValueError for a name that it does not know, or for what it cannot read at all.
+    """
+
+    def register(source: Source) -> Source:
+        _SOURCES[scheme] = source
+        return source
+
+    return register
+
+
+def data_sources() -> dict[str, Source]:
+    """The sources by their schemes.
+
+    >>> list(data_sources())
+    ['csv', 'folder', 'npz', 'samples', 'sklearn', 'torchvision']
+    """
+    _import_our_own()
+    return dict(sorted(_SOURCES.items()))
+
+
+@functools.cache
+def _import_our_own() -> None:
+    package = importlib.import_module("bridge.load.data_sources")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def load_data(
+    source: str,
+    *,
+    split: str = "test",
+    size: int | None = None,
+    root: str = "data",
+    class_names: Sequence[str] | None = None,
+    channels: int | None = None,
+) -> ImageData:
     """A Dataset of (image, label) of any length, read image by image.
 
-    Sources: `samples:{imagenet,cifar10,cifar100,mnist,fashion_mnist}` (20 images each, packaged with Foolbox),
-    `folder:PATH` (one folder a class), `npz:PATH` (arrays images/labels, x/y or x_test/y_test), `sklearn:digits`,
-    `torchvision:NAME` (downloads to `root` when absent). `split` picks "train" or "test" where the source has both;
-    `size` resizes the shorter side and crops the centre. Raises ValueError for an unknown or empty source.
+    Sources: `samples:{imagenet,cifar10,cifar100,mnist,fashion_mnist}` (20 images each, packaged
+    with Foolbox), `folder:PATH` (one folder a class; images without folders have no labels),
+    `csv:PATH` (columns path and label), `npz:PATH` (arrays images/labels, x/y or x_test/y_test),
+    `sklearn:digits`, `torchvision:NAME` (downloads to `root` when absent). `split` picks "train" or
+    "test" where the source has both.
+
+    `class_names`, a model's in the order of its logits, make the labels the model's own numbers:
+    folders and the labels of a csv are matched to them by name (case, spaces, underscores and
+    hyphens do not count; "tabby" is "tabby, tabby cat"), WordNet id (ImageNet's classes) or index,
+    the classes of other sources by name. Without them folders are numbered alphabetically.
+
+    `size` resizes the shorter side and crops the centre. `channels` 1 makes gray of colour, 3
+    repeats gray. Files give values in [0, 1], or are refused by name (transparency, animation,
+    16-bit colour); floats of an npz are kept as they are.
+
+    Raises ValueError for an unknown or empty source, and for labels that are no class of the
+    model, with the nearest names.
+
+    >>> data = load_data("samples:fashion_mnist")
+    >>> len(data), data[0][0].shape, data.class_names[data[0][1]]
+    (20, torch.Size([1, 28, 28]), 'Ankle boot')
     """
+    if not isinstance(source, str):
+        raise TypeError(f"source is a string such as 'folder:PATH', got {source!r}")
     scheme, _, name = source.partition(":")
-    if scheme not in SCHEMES or not name:
-        raise ValueError(f"unknown data source {source!r}: expected one of {', '.join(s + ':NAME' for s in SCHEMES)}")
-    data = SCHEMES[scheme](source, name, split=split, size=size, root=root)
+    known = data_sources()
+    if scheme not in known or not name:
+        expected = ", ".join(f"{each}:NAME" for each in known)
+        raise ValueError(f"unknown data source {source!r}: expected one of {expected}")
+    if size is not None and _whole("size", size) < 1:
+        raise ValueError(f"size is a number of pixels and must be at least 1, got {size}")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels must be 1 (gray) or 3 (colour), got {channels!r}")
+    wanted = _names(class_names)
+    data = known[scheme](Request(source, name, split, root, wanted))
     if not len(data):
         raise ValueError(f"{source} holds no images")
-    return data
+    data = replace(data, size=data.size if size is None else size, channels=channels)
+    if wanted is None or wanted == data.class_names or not data.labelled:
+        return data
+    return _with_labels_of(wanted, data)
 
 
 def load_batch(
-    source: str, n: int | None = 16, *, split: str = "test", size: int | None = None, root: str = "data"
-) -> tuple[Tensor, Tensor]:
-    """The first n images and labels of a source as `x` (n, c, h, w) float32 in [0, 1] and `labels` (n,) int64.
+    source: str,
+    n: int | None = 16,
+    *,
+    split: str = "test",
+    size: int | None = None,
+    root: str = "data",
+    class_names: Sequence[str] | None = None,
+    channels: int | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """The first n images and labels: `x` (n, c, h, w) float32 and `labels` (n,) int64.
 
-    `n=None` takes all. An unreadable image is left out with a warning. Raises ValueError where the images differ in
-    shape (pass `size`) or none can be read. Sources as in `load_data`.
+    `labels` is None where the source has none: a folder of images without subfolders. `n=None`
+    takes all. An image that cannot be read rightly is left out, with a warning that names it.
+    Sources and the other parameters as in `load_data`.
+
+    Raises ValueError where the images differ in shape (pass `size` or `channels`), none can be
+    read, or a label is no class of `class_names`.
+
+    >>> x, labels = load_batch("samples:cifar10", n=4)
+    >>> x.shape, labels
+    (torch.Size([4, 3, 32, 32]), tensor([3, 8, 8, 0]))
     """
-    if n is not None and n < 1:
+    if n is not None and _whole("n", n) < 1:
         raise ValueError(f"n is the number of images and must be at least 1, got {n}")
-    data = load_data(source, split=split, size=size, root=root)
+    data = load_data(
+        source, split=split, size=size, root=root, class_names=class_names, channels=channels
+    )
     if n is not None and n > len(data):
         warnings.warn(f"{source} has {len(data)} images, not {n}: taking all of them", stacklevel=2)
-    images, labels = [], []
+    images: list[Tensor] = []
+    taken: list[int] = []
+    labels: list[int | None] = []
+    reason: Unreadable | None = None
     for index in range(len(data)):
         try:
             image, label = data[index]
-        except ValueError as error:
+        except Unreadable as error:
             warnings.warn(f"left out: {error}", stacklevel=2)
+            reason = reason or error
             continue
+        if images and image.shape != images[0].shape:
+            raise ValueError(_different(data, taken[0], images[0], index, image))
         images.append(image)
+        taken.append(index)
         labels.append(label)
-        if n is not None and len(images) == n:
+        if len(images) == n:
             break
     if not images:
-        raise ValueError(f"no image of {source} can be read")
-    shapes = {tuple(image.shape) for image in images}
-    if len(shapes) > 1:
-        raise ValueError(f"the images of {source} have different shapes {sorted(shapes)}: pass size=, for example 224")
-    return torch.stack(images), torch.tensor(labels, dtype=torch.int64)
+        raise ValueError(f"no image of {source} can be read: {reason}")
+    x = torch.stack(images)
+    return x, torch.tensor(labels, dtype=torch.int64) if data.labelled else None
 
 
-def _to_tensor(image: Image.Image, size: int | None, gray: bool = False) -> Tensor:
-    """Pixels / 255 as (c, h, w); the shorter side resized to `size` (bilinear, antialiased), then the centre cropped."""
-    image = image.convert("L" if gray else "RGB")
-    if size is not None:
-        scale = size / min(image.size)
-        image = image.resize(
-            (max(size, round(image.width * scale)), max(size, round(image.height * scale))), Image.Resampling.BILINEAR
-        )
-        left, top = (image.width - size) // 2, (image.height - size) // 2
-        image = image.crop((left, top, left + size, top + size))
-    pixels = torch.from_numpy(np.array(image, dtype=np.float32) / 255)
-    return pixels[None] if gray else pixels.permute(2, 0, 1).contiguous()
-
-
-def _open(path: Path, size: int | None, gray: bool = False) -> Tensor:
+def _whole(name: str, value: Any) -> int:
     try:
-        with Image.open(path) as image:
-            return _to_tensor(image, size, gray)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is not a readable image ({error})") from error
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
 
 
-def _samples(source: str, name: str, *, size: int | None, **_: Any) -> ImageData:
-    # Read by file name: foolbox.utils.samples gives channels_last tensors and, for "MNIST", Fashion-MNIST's images.
-    prefixes = {n: n for n in ("imagenet", "cifar10", "cifar100", "mnist")} | {"fashion_mnist": "fashionMNIST"}
-    if name not in prefixes:
-        raise ValueError(f"unknown samples {name!r}: expected one of {', '.join(prefixes)}")
-    spec = find_spec("foolbox")
-    if spec is None or spec.origin is None:
-        raise ValueError("the sample images are packaged with Foolbox: pip install foolbox")
-    paths = sorted((Path(spec.origin).parent / "data").glob(f"{prefixes[name]}_[0-9][0-9]_*"))
-    gray = "mnist" in name
-    size = 224 if name == "imagenet" and size is None else size
-
-    def read(index: int) -> tuple[Tensor, int]:
-        return _open(paths[index], size, gray), int(paths[index].stem.split("_")[-1])
-
-    return ImageData(source, len(paths), read, names.of_samples(name))
+def _names(class_names: Sequence[str] | None) -> tuple[str, ...] | None:
+    if class_names is None:
+        return None
+    if isinstance(class_names, Mapping | Set):
+        kind = type(class_names).__name__
+        raise TypeError(f"class_names is a list in the order of the logits, got a {kind}")
+    return tuple(map(str, class_names))
 
 
-def _folder(source: str, name: str, *, size: int | None, **_: Any) -> ImageData:
-    root = Path(name).expanduser()
-    if not root.is_dir():
-        raise ValueError(f"{root} is not a folder")
-    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not classes:
-        raise ValueError(f"{root} has no subfolders: expected one folder a class, {root.name}/CLASS/image.png")
-    files = [
-        (path, label)
-        for label, folder in enumerate(classes)
-        for path in sorted((root / folder).rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
+def _with_labels_of(class_names: tuple[str, ...], data: ImageData) -> ImageData:
+    """The same data, its labels the numbers of a model's classes."""
+    theirs = renumbered(data.class_names, class_names, data.source) if data.class_names else None
+
+    def read(index: int) -> tuple[Pixels, int | None]:
+        pixels, label = data.read(index)
+        number: int | str | None = label
+        if theirs is not None and label is not None:
+            number = theirs[label]
+        if isinstance(number, str):
+            raise ValueError(f"the label of {data.where(index)} is no class of the model: {number}")
+        if number is not None and number >= len(class_names):
+            raise ValueError(
+                f"{data.where(index)} has label {number}, but the model has {len(class_names)} "
+                f"classes, 0 to {len(class_names) - 1}"
+            )
+        return pixels, number
+
+    return replace(data, read=read, class_names=class_names)
+
+
+def _different(data: ImageData, first: int, one: Tensor, second: int, other: Tensor) -> str:
+    what = [
+        f"{data.where(index)} has {image.shape[0]} x {image.shape[1]} x {image.shape[2]}"
+        for index, image in ((first, one), (second, other))
     ]
-    # Classes take turns, so that the first n images show many classes and not the first folder alone.
-    turn: dict[int, int] = {}
-    order = []
-    for path, label in files:
-        order.append((turn.setdefault(label, 0), label, path))
-        turn[label] += 1
-    files = [(path, label) for _, label, path in sorted(order)]
-    return ImageData(source, len(files), lambda index: (_open(files[index][0], size), files[index][1]), tuple(classes))
-
-
-def _npz(source: str, name: str, *, split: str, size: int | None, **_: Any) -> ImageData:
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for image_key, label_key in ((f"x_{split}", f"y_{split}"), ("images", "labels"), ("x", "y")):
-                if image_key in archive and label_key in archive:
-                    images, labels = archive[image_key], archive[label_key]
-                    break
-            else:
-                raise ValueError(
-                    f"{path} holds {sorted(archive.files)}: expected images and labels, x and y, or x_{split} and y_{split}"
-                )
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise ValueError(f"{path} is not a readable .npz file ({error})") from error
-    if len(images) != len(labels):
-        raise ValueError(f"{path} has {len(images)} images and {len(labels)} labels")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"the labels in {path} are {labels.dtype}, expected integers")
-    if images.ndim == 3:
-        images = images[:, None]
-    elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-        images = images.transpose(0, 3, 1, 2)
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise ValueError(f"the images in {path} have shape {images.shape}, expected (n, h, w), (n, h, w, c) or (n, c, h, w)")
-    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-        raise ValueError(f"the images in {path} are {images.dtype}, expected uint8 or float in [0, 1]")
-    scale = 255 if images.dtype == np.uint8 else 1
-
-    def read(index: int) -> tuple[Tensor, int]:
-        image = torch.from_numpy(np.ascontiguousarray(images[index], dtype=np.float32)) / scale
-        if size is not None:
-            eight_bit = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy().squeeze()
-            image = _to_tensor(Image.fromarray(eight_bit), size, gray=image.shape[0] == 1)
-        return image, int(labels[index])
-
-    return ImageData(source, len(images), read)
-
-
-def _sklearn(source: str, name: str, *, split: str, size: int | None, **_: Any) -> ImageData:
-    if name != "digits":
-        raise ValueError(f"unknown scikit-learn source {name!r}: expected sklearn:digits")
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ValueError('sklearn:digits needs scikit-learn: pip install "gradbridge[digits]"') from error
-    images, labels = load_digits(return_X_y=True)
-    # Every fifth image is a test image; the file's own order mixes writers and digits.
-    chosen = np.arange(len(images)) % 5 == 0
-    chosen = chosen if split == "test" else ~chosen
-    tensors = torch.from_numpy(images[chosen]).float().div(16).view(-1, 1, 8, 8)
-    if size is not None:
-        tensors = torch.nn.functional.interpolate(tensors, size=size, mode="bilinear", antialias=True)
-    targets = labels[chosen]
-    return ImageData(source, len(targets), lambda index: (tensors[index], int(targets[index])), DIGITS)
-
-
-def _torchvision(source: str, name: str, *, split: str, size: int | None, root: str) -> ImageData:
-    from torchvision import datasets
-
-    factory = getattr(datasets, name, None)
-    if name.startswith("_") or not inspect.isclass(factory):
-        raise ValueError(f"torchvision.datasets has no {name!r}")
-    accepted = inspect.signature(factory).parameters
-    offered = {"root": root, "train": split == "train", "split": split, "download": True}
-    dataset: Any = factory(**{key: value for key, value in offered.items() if key in accepted})
-
-    def read(index: int) -> tuple[Tensor, int]:
-        image, label = dataset[index]
-        return _to_tensor(image, size, gray=image.mode == "L"), int(label)
-
-    classes = getattr(dataset, "classes", None)
-    return ImageData(source, len(dataset), read, tuple(map(str, classes)) if classes else None)
-
-
-SCHEMES: dict[str, Callable[..., ImageData]] = {
-    "samples": _samples, "folder": _folder, "npz": _npz, "sklearn": _sklearn, "torchvision": _torchvision,
-}  # fmt: skip
+    remedy = [
+        *(["size=, for example 224"] if one.shape[1:] != other.shape[1:] else []),
+        *(["channels=3 (or 1)"] if one.shape[0] != other.shape[0] else []),
+    ]
+    return f"{' and '.join(what)} (channels, height, width): pass {' and '.join(remedy)}"

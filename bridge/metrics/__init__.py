@@ -1,1 +1,3 @@
-"""Numbers about outputs: agreement (two implementations of one method), similarity (two methods), attack audits."""
+"""Numbers about outputs: agreement (two implementations of one method), similarity (two methods),
+attack audits.
+"""

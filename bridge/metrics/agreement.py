@@ -1,7 +1,7 @@
-"""Agreement: is an implementation the same method as the reference? Verdicts, and the gaps that they rest on.
+"""Agreement: is an implementation the same method as the reference? Verdicts, and their gaps.
 
-Judged in float64, where rounding cannot flip a gradient's sign. The yardstick is the noise floor: the reference in
-float32 against itself in float64, measured on the same images.
+Judged in float64, where rounding cannot flip a gradient's sign. The yardstick is the noise floor:
+the reference in float32 against itself in float64, measured on the same images.
 """
 
 from __future__ import annotations
@@ -11,36 +11,52 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bridge.types import Agreement, Verdict
+from bridge.core.types import Agreement, Verdict
 
-# In float64 two evaluation orders of these methods differ by 1e-12 at most (sums of 1e5 terms at 1e-16 each, relative to
-# the largest); 1e-9 leaves room for deep networks and is far below anything that a wrong formula does.
+# In float64 two evaluation orders of these methods differ by 1e-12 at most (sums of 1e5 terms at
+# 1e-16 each, relative to the largest); 1e-9 leaves room for deep networks and is far below anything
+# that a wrong formula does.
 EQUAL = 1e-9
-# Two float32 evaluations err independently, each by about the noise floor, and we compare maxima over many pixels.
+# Two float32 evaluations err independently, each by about the noise floor, and we compare maxima
+# over many pixels.
 MULTIPLE = 8
 # No float32 output is closer to the truth than this, whatever was measured.
 FLOAT32 = 2.0**-23
-# A library may round to float32 inside although it is given float64 (Captum's occlusion and quadrature). That is as far as
-# float64 excuses: where the measured noise is larger (PGD flips signs in float32), it says nothing about float64.
+# A library may round to float32 inside although it is given float64 (Captum does where it covers
+# windows or sums along a path). That is as far as float64 excuses: where the measured noise is
+# larger (an attack by signs flips them in float32), it says nothing about float64.
 FLOAT64_NOISE = 1e-6
 
 ORDER: tuple[Verdict, ...] = ("equal", "rounding", "differs", "failed")
 
 
 def image_scale(reference: Tensor) -> Tensor:
-    """(n,): the largest absolute value of each image's map; of the batch where an image's map is all zero."""
+    """max |reference| of each image's map, (n,); of the batch where an image's map is all zero.
+
+    >>> image_scale(torch.tensor([[-2.0, 1.0], [0.0, 0.0]])).tolist()
+    [2.0, 2.0]
+    """
     largest = reference.flatten(1).abs().amax(1).double()
-    return torch.where(largest > 0, largest, largest.max().clamp(min=torch.finfo(torch.float64).tiny))
+    return torch.where(
+        largest > 0, largest, largest.max().clamp(min=torch.finfo(torch.float64).tiny)
+    )
 
 
 def gaps(output: Tensor, reference: Tensor, scale: Tensor | float) -> Tensor:
-    """(n,): max |output - reference| of each image over its scale; infinite where a value is not a finite number."""
+    """max |output - reference| / scale of each image, (n,); infinite where a value is not finite.
+
+    `output` and `reference` have the same shape (n, ...), `scale` is a number or (n,).
+    """
     difference = (output.double() - reference.double()).abs()
     return difference.nan_to_num(nan=torch.inf).flatten(1).amax(1) / scale
 
 
 def verdict(gap: float, noise: float, *, exact: bool) -> Verdict:
-    """equal if bit-equal (`exact`) or within 1e-9; rounding within 8 noise floors; else differs."""
+    """equal if bit-equal (`exact`) or within 1e-9; rounding within 8 noise floors; else differs.
+
+    >>> verdict(1e-12, 1e-7, exact=False), verdict(5e-7, 1e-7, exact=False)
+    ('equal', 'rounding')
+    """
     if exact or gap <= EQUAL:
         return "equal"
     return "rounding" if gap <= MULTIPLE * noise else "differs"
@@ -58,12 +74,14 @@ def judge(
 ) -> Agreement:
     """The agreement of one implementation with the reference, from both outputs in both precisions.
 
-    `noise` is the measured noise floor (see `noise_floor`), `scale` what gaps are relative to. `known_cause` is said where
-    they differ and nothing simpler explains it.
+    All outputs are (n, ...). `noise` is the measured noise floor (see `noise_floor`), `scale` says
+    what gaps are relative to. `known_cause` is said where they differ and nothing simpler explains
+    it.
     """
     if output64.shape != reference64.shape:
-        shapes = f"the output has shape {tuple(output64.shape)}, the reference's {tuple(reference64.shape)}"
-        return Agreement("differs", torch.inf, "differs", torch.inf, noise, len(reference64), shapes)
+        shapes = f"{tuple(output64.shape)}, the reference's {tuple(reference64.shape)}"
+        cause = f"the output has shape {shapes}"
+        return Agreement("differs", torch.inf, "differs", torch.inf, noise, len(reference64), cause)
     floor32 = max(noise, FLOAT32)
     floor64 = min(floor32, FLOAT64_NOISE)
     each64 = gaps(output64, reference64, scale(reference64))
@@ -71,19 +89,31 @@ def judge(
     gap64, gap32 = float(each64.max()), float(each32.max())
     verdict64 = verdict(gap64, floor64, exact=torch.equal(output64, reference64))
     exact32 = torch.equal(output32, reference32)
-    verdict32: Verdict = "equal" if exact32 else "rounding" if gap32 <= MULTIPLE * floor32 else "differs"
+    verdict32: Verdict = (
+        "equal" if exact32 else "rounding" if gap32 <= MULTIPLE * floor32 else "differs"
+    )
     beyond = int((each64 > max(EQUAL, MULTIPLE * floor64)).sum())
-    cause = "" if verdict64 != "differs" else explain(output64, reference64, beyond) or known_cause
+    cause = "" if verdict64 != "differs" else explain(output64, reference64) or known_cause
     return Agreement(verdict64, gap64, verdict32, gap32, floor32, beyond, cause)
 
 
-def noise_floor(reference32: Tensor, reference64: Tensor, scale: Callable[[Tensor], Tensor | float] = image_scale) -> float:
-    """The reference's own float32 rounding: the largest gap between itself in float32 and in float64."""
+def noise_floor(
+    reference32: Tensor,
+    reference64: Tensor,
+    scale: Callable[[Tensor], Tensor | float] = image_scale,
+) -> float:
+    """The reference's own rounding: the largest gap between it in float32 and in float64."""
     return float(gaps(reference32, reference64, scale(reference64)).max())
 
 
-def explain(output: Tensor, reference: Tensor, images: int) -> str:
-    """The simplest thing that explains a difference: values that are not finite, a constant factor, the sign; else ""."""
+def explain(output: Tensor, reference: Tensor) -> str:
+    """The simplest thing that explains a difference: values not finite, a factor, the sign.
+
+    "" where none of them does. `output` and `reference` are (n, ...), in float64.
+
+    >>> explain(torch.tensor([[2.0, 4.0]]), torch.tensor([[1.0, 2.0]]))
+    'it is 2 times the reference'
+    """
     bad = int((~output.isfinite()).flatten(1).any(1).sum())
     if bad:
         return f"{bad} of {len(output)} images have values that are not finite"
@@ -91,7 +121,13 @@ def explain(output: Tensor, reference: Tensor, images: int) -> str:
     if not square:
         return ""
     factor = float((output * reference).sum()) / square
-    remainder = float((output - factor * reference).abs().max()) / max(float(output.abs().max()), 1e-300)
+    remainder = float((output - factor * reference).abs().max()) / max(
+        float(output.abs().max()), 1e-300
+    )
     if remainder <= FLOAT64_NOISE and abs(factor - 1) > FLOAT64_NOISE:
-        return "it has the opposite sign" if abs(factor + 1) <= FLOAT64_NOISE else f"it is {factor:.6g} times the reference"
+        return (
+            "it has the opposite sign"
+            if abs(factor + 1) <= FLOAT64_NOISE
+            else f"it is {factor:.6g} times the reference"
+        )
     return ""

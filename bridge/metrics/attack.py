@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bridge.gradients import predict
-from bridge.model import ModelAdapter
-from bridge.norms import l2_norm, linf_norm
-from bridge.state import frozen
-from bridge.types import Score
+from bridge.core.gradients import predict
+from bridge.core.model import ModelAdapter
+from bridge.core.norms import l2_norm, linf_norm
+from bridge.core.state import frozen
+from bridge.core.types import Score
 
 # A float32 pixel of size 1 rounds at 6e-8, a few times an attack.
 PIXEL_SLACK = 1e-6
@@ -27,10 +27,11 @@ def audit(
     norm: str | None = None,
     targeted: bool = False,
 ) -> Score:
-    """Success rates, norms and defects of adversarial images (n, c, h, w) in [low, high] pixel units.
+    """Success rates, norms and defects of adversarial images (n, c, h, w), in pixel units.
 
-    Checked: finite, in bounds, in the ball of `epsilon` in `norm` ("linf", "l2"), not blacked out. Predicted again in a
-    batch of their own. Targeted: success is the class reached, among the images that were not there before.
+    Checked: finite, in bounds, in the ball of `epsilon` in `norm` ("linf", "l2"), not blacked out.
+    Predicted again in a batch of their own. `labels` (n,) are the true classes. Targeted: they are
+    the classes to reach, and success counts among the images that were not there before.
     """
     low, high = model.bounds
     problems = defects(x, adversarial, model.bounds, epsilon, norm)
@@ -43,7 +44,11 @@ def audit(
     if targeted:
         counted, hit, hit_8bit = clean != labels, after == labels, after_8bit == labels
     else:
-        counted, hit, hit_8bit = clean == labels, known & (after != labels), known_8bit & (after_8bit != labels)
+        counted, hit, hit_8bit = (
+            clean == labels,
+            known & (after != labels),
+            known_8bit & (after_8bit != labels),
+        )
     delta = (images - x)[valid]
 
     def median(values: Tensor) -> float:
@@ -60,12 +65,14 @@ def audit(
         linf=median(linf_norm(delta)),
         unchanged=int((adversarial == x).flatten(1).all(1).sum()),
         invalid=int((~valid).sum()),
-        reasons=", ".join(f"{int(bad.sum())} {name}" for name, bad in problems.items() if bool(bad.any())),
+        reasons=", ".join(
+            f"{int(bad.sum())} {name}" for name, bad in problems.items() if bool(bad.any())
+        ),
     )
 
 
 def classify(model: ModelAdapter, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Predicted class (n,), -1 where the logits are not finite, and its softmax probability (n,), there nan."""
+    """Predicted class (n,) and its softmax probability (n,); -1 and nan for logits not finite."""
     with torch.no_grad(), frozen(model):
         logits = model(x)
     predicted = torch.where(logits.isfinite().all(1), logits.argmax(1), -1)
@@ -73,12 +80,21 @@ def classify(model: ModelAdapter, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def defects(
-    x: Tensor, adversarial: Tensor, bounds: tuple[float, float], epsilon: float | None, norm: str | None
+    x: Tensor,
+    adversarial: Tensor,
+    bounds: tuple[float, float],
+    epsilon: float | None,
+    norm: str | None,
 ) -> dict[str, Tensor]:
-    """For every way in which a returned image can be no adversarial image at all: which ones are, (n,) bool."""
+    """Each way in which a returned image can be no adversarial image at all: which are, (n,) bool.
+
+    `x` and `adversarial` are (n, c, h, w) in pixel units. Without `epsilon` or `norm` there is no
+    ball to leave.
+    """
     low, high = bounds
     finite = adversarial.isfinite().flatten(1).all(1)
-    known = torch.where(finite.view(-1, 1, 1, 1), adversarial, x)  # so that the other checks do not count NaN again
+    # So that the other checks do not count NaN again.
+    known = torch.where(finite.view(-1, 1, 1, 1), adversarial, x)
     slack = PIXEL_SLACK * (high - low)
     outside = ((known < low - slack) | (known > high + slack)).flatten(1).any(1)
     black = (known <= low).flatten(1).all(1) & (x > low).flatten(1).any(1)

@@ -1,4 +1,4 @@
-"""Similarity: do two methods point at the same pixels of one image? Four measures on importance maps."""
+"""Similarity: do two methods point at the same pixels of one image? Four measures on maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ TOP = 0.1  # the share of pixels that top-k IoU compares
 
 
 def importance(attribution: Tensor, size: tuple[int, int]) -> Tensor:
-    """sum_c |attribution|, (n, h, w) at the image's size (bilinear): what a heatmap shows, whatever the sign."""
+    """sum_c |attribution|, (n, h, w) at the image's `size` (bilinear).
+
+    `attribution` is (n, c, h', w'): what a heatmap shows, whatever the sign.
+    """
     map_ = attribution.abs().sum(1, keepdim=True)
     if tuple(map_.shape[2:]) != size:
         map_ = F.interpolate(map_, size, mode="bilinear", align_corners=False)
@@ -21,33 +24,46 @@ def importance(attribution: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def ranks(map_: Tensor) -> Tensor:
-    """Ranks of each image's pixels, ties averaged, (n, h * w)."""
-    return torch.from_numpy(np.apply_along_axis(rankdata, 1, map_.flatten(1).double().cpu().numpy()))
+    """Ranks of each image's pixels, ties averaged, (n, h * w), of maps (n, h, w).
+
+    >>> ranks(torch.tensor([[[3.0, 1.0], [1.0, 2.0]]])).tolist()
+    [[4.0, 1.5, 1.5, 3.0]]
+    """
+    pixels = map_.flatten(1).double().cpu().numpy()
+    return torch.from_numpy(np.apply_along_axis(rankdata, 1, pixels))
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """<a, b> / (|a| |b|) of each image, (n,); nan where one is all zero."""
+    """<a, b> / (|a| |b|) of each image's maps (n, ...), (n,); nan where one is all zero."""
     a, b = a.flatten(1).double(), b.flatten(1).double()
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
 
 
 def spearman(ranks_a: Tensor, ranks_b: Tensor) -> Tensor:
-    """Rank correlation of each image, (n,), from `ranks`; nan where one map is constant."""
+    """Rank correlation of each image, (n,), from `ranks`; nan where one map is constant.
+
+    >>> a, b = torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[1.0, 4.0, 9.0]]])
+    >>> round(float(spearman(ranks(a), ranks(b))), 6)
+    1.0
+    """
     return cosine(ranks_a - ranks_a.mean(1, keepdim=True), ranks_b - ranks_b.mean(1, keepdim=True))
 
 
 def top_k_iou(a: Tensor, b: Tensor, share: float = TOP) -> Tensor:
-    """Intersection over union of the most important `share` of the pixels, (n,)."""
+    """|A and B| / |A or B| of the most important `share` of the pixels of maps (n, h, w), (n,)."""
     k = max(1, round(share * a[0].numel()))
-    chosen = [torch.zeros_like(m.flatten(1)).scatter_(1, m.flatten(1).topk(k, dim=1).indices, 1).bool() for m in (a, b)]
+    chosen = [
+        torch.zeros_like(m.flatten(1)).scatter_(1, m.flatten(1).topk(k, dim=1).indices, 1).bool()
+        for m in (a, b)
+    ]
     return (chosen[0] & chosen[1]).sum(1) / (chosen[0] | chosen[1]).sum(1)
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004) of the maps scaled to a maximum of 1, (n,).
+    """Structural similarity (Wang et al. 2004) of maps (n, h, w) scaled to a maximum of 1, (n,).
 
-    Gaussian window of sigma 1.5 cut at 3.5 sigma (11 pixels), K1 = 0.01, K2 = 0.03, mean over the map without its 5-pixel
-    border (all of it where the map is smaller than that).
+    Gaussian window of sigma 1.5 cut at 3.5 sigma (11 pixels), K1 = 0.01, K2 = 0.03, mean over the
+    map without its 5-pixel border (all of it where the map is smaller than that).
     """
     values = []
     for first, second in zip(a.double().cpu().numpy(), b.double().cpu().numpy(), strict=True):

@@ -1,4 +1,4 @@
-"""The figures of a comparison for a paper: panels, runtime, robust accuracy over epsilon, similarity; PNG and SVG."""
+"""The figures of a run for a paper: panels, runtime, robust accuracy, similarity; PNG and SVG."""
 
 from __future__ import annotations
 
@@ -7,20 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from bridge.compare import Comparison
+from bridge.record.record import Record
+from bridge.tables import epsilon_text, records, stated
+from bridge.tables.similarity import similarity
+from bridge.visualize.panels import panels
 
-STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "none",
+}
 
 
-def write_figures(run: Comparison, folder: Path, *, kinds: Sequence[str] = ("png",), dpi: int = 300) -> list[Path]:
-    """Write what there is to draw; returns the paths."""
+def write_figures(
+    run: Record, folder: Path, *, kinds: Sequence[str] = ("png",), dpi: int = 300
+) -> list[Path]:
+    """Write what there is to draw into `folder`, once a kind ("png", "svg"); returns the paths."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     folder.mkdir(parents=True, exist_ok=True)
-    written = [run.figure(folder / f"panels.{kind}", dpi=dpi) for kind in kinds] if run.outputs else []
+    written = []
+    if run.outputs:
+        written += [write_panels(run, folder / f"panels.{kind}", dpi=dpi) for kind in kinds]
     draws = {"runtime": _runtime, "robust_accuracy": _robust_accuracy, "similarity": _similarity}
     for name, draw in draws.items():
         with matplotlib.rc_context(STYLE):
@@ -35,10 +48,44 @@ def write_figures(run: Comparison, folder: Path, *, kinds: Sequence[str] = ("png
     return written
 
 
-def _runtime(run: Comparison, figure: Any) -> bool:
+def write_panels(run: Record, path: str | Path, *, dpi: int = 100) -> Path:
+    """Write a PNG or SVG: images, attributions, each attack's images and changes. Returns `path`.
+
+    Attributions are by the reference, or whoever there is; attacks at their largest epsilon, and
+    above an image the class that the model then sees where it is not the label.
+    """
+    attacks = run.norms
+    predictions = records(run.predictions)
+    maps: dict[str, Tensor] = {}
+    adversarials: dict[str, Tensor] = {}
+    captions: dict[str, list[str]] = {}
+    for name, key in run.chosen().items():
+        output = run.outputs[key]
+        if name not in attacks:
+            if output.ndim == 4:
+                maps[name] = output
+            continue
+        title = f"{name} {epsilon_text(key[2], attacks[name])}"
+        adversarials[title] = output
+        said = [
+            (int(row["predicted"]), int(row["label"]))
+            for row in predictions
+            if (row["method"], row["implementation"], stated(row["epsilon"])) == key
+        ]
+        if len(said) == len(run.x):
+            captions[title] = [run.class_name(p) if p != label else "" for p, label in said]
+    titles = [run.class_name(int(label)) for label in run.labels]
+    bounds = tuple(run.manifest["model"]["bounds"])
+    return panels(
+        path, run.x, titles, maps, adversarials, captions=captions, bounds=bounds, dpi=dpi
+    )
+
+
+def _runtime(run: Record, figure: Any) -> bool:
     if not len(run.runtime):
         return False
-    table = run.runtime.groupby(["method", "implementation"], sort=False)["seconds"].sum().unstack(sort=False) * 1000
+    grouped = run.runtime.groupby(["method", "implementation"], sort=False)["seconds"]
+    table = grouped.sum().unstack(sort=False) * 1000
     figure.set_size_inches(6, 1.2 + 0.12 * table.size)
     axes = figure.subplots()
     table.iloc[::-1].plot.barh(ax=axes, width=0.85, logx=True)
@@ -47,7 +94,7 @@ def _runtime(run: Comparison, figure: Any) -> bool:
     return True
 
 
-def _robust_accuracy(run: Comparison, figure: Any) -> bool:
+def _robust_accuracy(run: Record, figure: Any) -> bool:
     curves = robust_accuracy(run)
     if not curves:
         return False
@@ -62,19 +109,26 @@ def _robust_accuracy(run: Comparison, figure: Any) -> bool:
     return True
 
 
-def robust_accuracy(run: Comparison) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    """(norm, attack) -> points (epsilon, share of all images that are still classified right), from 0 on; by the reference."""
+def robust_accuracy(run: Record) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """(norm, attack) -> points (epsilon, share of all images still classified right), from 0 on.
+
+    By the first implementation of each attack, which is the reference where it ran.
+    """
     curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for method, rows in run.attacks.dropna(subset=["epsilon"]).groupby("method", sort=False):
-        first = rows[rows["implementation"] == rows["implementation"].iloc[0]].sort_values("epsilon")
+    sized = run.attacks.dropna(subset=["epsilon"])
+    for method, rows in sized.groupby("method", sort=False):
+        first = rows[rows["implementation"] == rows["implementation"].iloc[0]]
+        first = first.sort_values("epsilon")
         if first["correct"].iloc[0]:
             clean = first["correct"].iloc[0] / first["images"].iloc[0]
-            points = [(0.0, float(clean))] + [(float(r.epsilon), float(clean * (1 - r.success))) for r in first.itertuples()]
+            points = [(0.0, float(clean))] + [
+                (float(r.epsilon), float(clean * (1 - r.success))) for r in first.itertuples()
+            ]
             curves[str(first["norm"].iloc[0] or "linf"), str(method)] = points
     return curves
 
 
-def _similarity(run: Comparison, figure: Any) -> bool:
+def _similarity(run: Record, figure: Any) -> bool:
     if not len(run.similarity):
         return False
     names, matrix = similarity_matrix(run)
@@ -84,13 +138,14 @@ def _similarity(run: Comparison, figure: Any) -> bool:
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right")
     axes.set_yticks(range(len(names)), names)
     for (row, column), value in np.ndenumerate(matrix):
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6)
+        text = similarity["spearman"].show({"spearman": value})
+        axes.text(column, row, text, ha="center", va="center", fontsize=6)
     figure.colorbar(picture, label="Spearman correlation")
     return True
 
 
-def similarity_matrix(run: Comparison) -> tuple[list[str], np.ndarray]:
-    """The methods, and the rank correlation of each pair."""
+def similarity_matrix(run: Record) -> tuple[list[str], np.ndarray]:
+    """The methods, and the rank correlation of each pair (methods, methods)."""
     names = list(dict.fromkeys([*run.similarity["method_a"], *run.similarity["method_b"]]))
     matrix = np.eye(len(names))
     for row in run.similarity.itertuples():

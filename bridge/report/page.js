@@ -5,7 +5,7 @@ document.documentElement.classList.add("script");
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
-    if (!head.textContent.trim() || head.querySelector(".hidden")) return;
+    if (!head.textContent.trim()) return;
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);
@@ -15,31 +15,33 @@ for (const table of document.querySelectorAll("table.sortable")) {
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       const body = table.tBodies[0];
-      const rows = [...body.rows].map((row) => [row.cells[column].textContent.trim(), row]);
-      rows.sort(([a], [b]) => (up ? 1 : -1) * compare(a, b));
+      const rows = [...body.rows].map((row) => [key(row.cells[column]), row]);
+      rows.sort(([a], [b]) => compare(a, b, up ? 1 : -1));
       body.append(...rows.map(([, row]) => row));
     });
   });
 }
 
-function number(text) {
-  const fraction = text.match(/^([\d.]+)\/([\d.]+)$/);
-  return fraction ? fraction[1] / fraction[2] : text === "" ? NaN : Number(text.replace("%", ""));
+// The number that a cell shows, or its text without the note that opens from it.
+function key(cell) {
+  if (cell.dataset.value !== undefined) return Number(cell.dataset.value);
+  const text = (cell.querySelector(".v")?.firstChild ?? cell).textContent.trim();
+  return text === "" || Number.isNaN(Number(text)) ? text : Number(text);
 }
 
-function compare(a, b) {
-  const [x, y] = [number(a), number(b)];
-  if (!Number.isNaN(x) && !Number.isNaN(y)) return x - y;
-  if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
-  return a.localeCompare(b);
+// Numbers before texts, and empty cells last whichever way it goes.
+function compare(a, b, direction) {
+  if ((a === "") !== (b === "")) return a === "" ? 1 : -1;
+  if (typeof a !== typeof b) return typeof a === "number" ? -direction : direction;
+  return direction * (typeof a === "number" ? a - b : a.localeCompare(b));
 }
 
 for (const pick of document.querySelectorAll(".pick")) {
+  const rows = pick.nextElementSibling.querySelectorAll("tbody tr");
   pick.addEventListener("submit", (event) => event.preventDefault());
   pick.addEventListener("change", () => {
-    const verdict = pick.elements.verdict.value;
-    for (const row of pick.nextElementSibling.querySelectorAll("tbody tr"))
-      row.hidden = verdict !== "" && !row.dataset.verdicts.split(" ").includes(verdict);
+    const mark = pick.elements.mark.value;
+    for (const row of rows) row.hidden = mark !== "" && !row.dataset.marks.split(" ").includes(mark);
   });
 }
 
@@ -50,7 +52,7 @@ for (const gallery of document.querySelectorAll(".gallery")) {
   const chosen = (name) => form.elements[name]?.value ?? "";
   const sorts = {
     index: (row) => Number(row.dataset.index),
-    confidence: (row) => Number(row.dataset.confidence),
+    confidence: (row) => Number(row.dataset.confidence) || 0,
     fooled: (row) => -fooledBy(row).length,
   };
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from bridge import tables
-from bridge.compare import Comparison
-from bridge.visualize.heatmap import as_rgb, heatmap, limit
+from bridge.record.record import Record
+from bridge.tables import Key, epsilon_text, records, stated
+from bridge.tables.predictions import CLEAN, predictions
+from bridge.visualize.heatmap import as_rgb, coloured, heatmap, limit
 
-LARGEST = 160  # pixels a side of a thumbnail: they are shown at 96, on fine screens with up to twice as many
+LARGEST = 160  # pixels a side of a thumbnail: shown at 96, on fine screens with up to twice as many
 LOSSLESS = 64  # below this, WebP without loss is small enough, and exact
+
+CONFIDENCE = predictions["confidence"]
+Said = Mapping[tuple[Key, int], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -30,86 +34,89 @@ class Picture:
     name: str
     data: str
     caption: str = ""
-    fooled: bool | None = None
+    fooled: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image of the gallery: itself, its maps, its attacks and what they changed."""
+    """One image of the gallery: itself, its maps, its attacks and what they changed.
+
+    `said` is what the model says of it, `confidence` how sure it is; "" and NaN where no prediction
+    was recorded.
+    """
 
     index: int
     label: str
-    predicted: str
+    said: str
     confidence: float
     right: bool
     fooled_by: tuple[str, ...]
     pictures: tuple[Picture, ...]
 
 
-def class_name(run: Comparison, label: int) -> str:
-    """What the model calls a class."""
-    names = run.manifest["model"].get("class_names")
-    return str(names[label]) if names and 0 <= label < len(names) else str(label)
+def gallery(run: Record) -> Iterator[Row]:
+    """Every image with every attribution, and every attack at its largest epsilon.
 
-
-def gallery(run: Comparison) -> Iterator[Row]:
-    """Every image with every attribution (by the reference, or whoever there is) and every attack at its largest epsilon."""
+    By the reference, or whoever there is; a method's maps share one scale.
+    """
     size = (int(run.x.shape[2]), int(run.x.shape[3]))
     bounds = tuple(run.manifest["model"]["bounds"])
-    attacks = dict.fromkeys(run.attacks["method"])
-    chosen = _chosen(run)
+    chosen, attacks = run.chosen(), run.norms
     images = as_rgb(run.x, bounds)
-    maps = {name: heatmap(run.outputs[key].float(), size) for name, key in chosen.items()
-            if name not in attacks and run.outputs[key].ndim == 4}  # fmt: skip
-    scales = {name: limit(map_) for name, map_ in maps.items()}
+    maps = {
+        name: _Signed(heatmap(run.outputs[key].float(), size))
+        for name, key in chosen.items()
+        if name not in attacks and run.outputs[key].ndim == 4
+    }
     attacked = {name: run.outputs[key].float() for name, key in chosen.items() if name in attacks}
-    changes = {name: heatmap(output - run.x.float(), size) for name, output in attacked.items()}
-    spans = {name: limit(change) for name, change in changes.items()}
-    said = {(r.method, r.implementation, _none(r.epsilon), r.image): r for r in run.predictions.itertuples()}
-    norms = dict(zip(run.attacks["method"], run.attacks["norm"], strict=True))
+    shown = {name: as_rgb(output, bounds) for name, output in attacked.items()}
+    changes = {
+        name: _Signed(heatmap(output - run.x.float(), size)) for name, output in attacked.items()
+    }
+    said = _said(run)
     for index in range(len(run.x)):
-        clean = said["clean", "model", None, index]
-        label = int(run.labels[index])
+        label, clean = int(run.labels[index]), said.get((CLEAN, index))
+        right = clean is not None and clean["predicted"] == label
         pictures = [Picture("image", "image", _webp(images[index]))]
-        for name, map_ in maps.items():
-            pictures.append(Picture("map", name, _webp(_coloured(map_[index], scales[name]))))
-        fooled = []
-        for name, output in attacked.items():
-            key = chosen[name]
-            row = said.get((*key, index))
-            caption = tables.epsilon_text(key[2], norms[name])
-            hit = None
+        pictures += [Picture("map", name, map_.webp(index)) for name, map_ in maps.items()]
+        for name in attacked:
+            caption = epsilon_text(chosen[name][2], attacks[name])
+            row = said.get((chosen[name], index))
             if row is not None:
-                hit = clean.predicted == label and row.predicted != label
-                caption += f": {class_name(run, int(row.predicted))} {row.confidence:.0%}"
-            fooled += [name] if hit else []
-            pictures.append(Picture("attack", name, _webp(as_rgb(output[index : index + 1], bounds)[0]), caption, hit))
-            change = _webp(_coloured(changes[name][index], spans[name]))
-            pictures.append(Picture("change", name, change, f"change, full colour {spans[name]:.3f}"))
+                caption += f": {run.class_name(int(row['predicted']))} {CONFIDENCE.show(row)}"
+            fooled = right and row is not None and row["predicted"] != label
+            pictures.append(Picture("attack", name, _webp(shown[name][index]), caption, fooled))
+            change = changes[name]
+            caption = f"change, full colour {change.limit:.3f}"
+            pictures.append(Picture("change", name, change.webp(index), caption))
         yield Row(
-            index, class_name(run, label), class_name(run, int(clean.predicted)), float(clean.confidence),
-            bool(clean.predicted == label), tuple(fooled), tuple(pictures),
-        )  # fmt: skip
+            index,
+            run.class_name(label),
+            "" if clean is None else run.class_name(int(clean["predicted"])),
+            math.nan if clean is None else float(clean["confidence"]),
+            right,
+            tuple(p.name for p in pictures if p.fooled),
+            tuple(pictures),
+        )
 
 
-def _chosen(run: Comparison) -> dict[str, tuple[str, str, float | None]]:
-    """Of each method the output to show: of the first implementation, at the largest epsilon."""
-    chosen: dict[str, tuple[str, str, float | None]] = {}
-    for key in run.outputs:
-        known = chosen.get(key[0])
-        if known is None or (key[1] == known[1] and (key[2] or 0) > (known[2] or 0)):
-            chosen[key[0]] = key
-    return chosen
+def _said(run: Record) -> Said:
+    """What the model says, by whose images these are and the number of the image."""
+    return {
+        ((row["method"], row["implementation"], stated(row["epsilon"])), row["image"]): row
+        for row in records(run.predictions)
+    }
 
 
-def _none(value: float | None) -> float | None:
-    return None if value is None or value != value else value
+class _Signed:
+    """Maps (n, h, w) on one scale, full colour at `limit`; in 255 steps, which saves bytes."""
 
+    def __init__(self, maps: Tensor) -> None:
+        self.limit = limit(maps)
+        self.steps = (maps / self.limit * 127).round()
 
-def _coloured(map_: Tensor, largest: float) -> Tensor:
-    """Blue negative, white zero, red positive, full colour at `largest`: (h, w, 3)."""
-    scaled = ((map_ / largest).clamp(-1, 1).nan_to_num(0.0) + 1) / 2
-    return torch.from_numpy(colormaps["bwr"](scaled.numpy())[..., :3])
+    def webp(self, index: int) -> str:
+        return _webp(coloured(self.steps[index], 127))
 
 
 def _webp(rgb: Tensor) -> str:
@@ -117,7 +124,8 @@ def _webp(rgb: Tensor) -> str:
     h, w = rgb.shape[:2]
     if max(h, w) > LARGEST:
         scale = LARGEST / max(h, w)
-        shrunk = F.interpolate(rgb.permute(2, 0, 1)[None].float(), (round(h * scale), round(w * scale)), mode="area")
+        smaller = (round(h * scale), round(w * scale))
+        shrunk = F.interpolate(rgb.permute(2, 0, 1)[None].float(), smaller, mode="area")
         rgb = shrunk[0].permute(1, 2, 0)
     buffer = io.BytesIO()
     pixels = (rgb.numpy() * 255).round().astype(np.uint8)

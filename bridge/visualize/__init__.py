@@ -1,1 +1,1 @@
-"""Pictures: heatmaps and panels (matplotlib is imported when one is drawn)."""
+"""Pictures: heatmaps, panels, films (matplotlib is imported when one is drawn)."""

@@ -9,9 +9,10 @@ import numpy as np
 
 
 def write_film(path: str | Path, frames: Sequence[np.ndarray], *, fps: int = 12) -> Path:
-    """Write frames (h, w, 3) of 8 bits; what it is, the ending says: .gif and .webp by Pillow, .mp4 by imageio.
+    """Write frames (h, w, 3), uint8, as a film of `fps` frames a second; returns `path`.
 
-    Returns the path. Raises ValueError for another ending or no frames, ModuleNotFoundError naming what to install.
+    What it is, the ending says: .gif and .webp by Pillow, .mp4 by imageio. Raises ValueError for
+    another ending or no frames, ModuleNotFoundError naming what to install.
     """
     path = Path(path)
     if not len(frames):
@@ -25,10 +26,17 @@ def write_film(path: str | Path, frames: Sequence[np.ndarray], *, fps: int = 12)
         try:
             import imageio.v2 as imageio
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("an MP4 needs imageio: pip install 'gradbridge[film]', or write a .gif") from error
+            raise ModuleNotFoundError(
+                "an MP4 needs imageio: pip install 'gradbridge[film]', or write a .gif"
+            ) from error
         # Enlarged to whole blocks of 16 pixels, which the codec works in.
         scale = max(1, -(-128 // min(frames[0].shape[:2])))
-        imageio.mimwrite(path, [frame.repeat(scale, 0).repeat(scale, 1) for frame in frames], fps=fps, macro_block_size=16)
+        imageio.mimwrite(
+            path,
+            [frame.repeat(scale, 0).repeat(scale, 1) for frame in frames],
+            fps=fps,
+            macro_block_size=16,
+        )
     else:
         raise ValueError(f"unknown kind of film {path.suffix!r}: expected .gif, .webp or .mp4")
     return path

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 class _Classifier(nn.Module):
     """Convolutional features, then a head; layers have names so that Grad-CAM can point at one."""
 
-    def __init__(self, features: list[tuple[str, nn.Module]], head: list[tuple[str, nn.Module]]) -> None:
+    def __init__(
+        self, features: list[tuple[str, nn.Module]], head: list[tuple[str, nn.Module]]
+    ) -> None:
         super().__init__()
         self.features = nn.Sequential(OrderedDict(features))
         self.head = nn.Sequential(OrderedDict(head))
@@ -30,9 +32,10 @@ def _block(index: int, width_in: int, width_out: int) -> list[tuple[str, nn.Modu
 
 
 class FashionCNN(_Classifier):
-    """Five 3x3 convolutions with batch norm, two max-poolings, global average pooling; 1x28x28 -> 10 logits.
+    """Five 3x3 convolutions with batch norm, two max-poolings, global average; 1x28x28 -> 10.
 
-    Small on purpose: 6 million multiply-adds an image, so that comparing everything with everything takes seconds.
+    Small on purpose: 6 million multiply-adds an image, so that comparing everything with
+    everything takes seconds.
     """
 
     def __init__(self) -> None:
@@ -56,10 +59,12 @@ class FashionCNN(_Classifier):
 
 
 class FashionAlexNet(_Classifier):
-    """AlexNet (Krizhevsky 2012) scaled to 28 pixels: five convolutions, overlapping pooling, in-place ReLUs, dropout."""
+    """AlexNet (Krizhevsky 2012) at 28 pixels: overlapping pooling, in-place ReLUs, dropout."""
 
     def __init__(self) -> None:
-        def conv(index: int, width_in: int, width_out: int, kernel: int) -> list[tuple[str, nn.Module]]:
+        def conv(
+            index: int, width_in: int, width_out: int, kernel: int
+        ) -> list[tuple[str, nn.Module]]:
             return [
                 (f"conv{index}", nn.Conv2d(width_in, width_out, kernel, padding=kernel // 2)),
                 (f"relu{index}", nn.ReLU(inplace=True)),

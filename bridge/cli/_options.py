@@ -1,0 +1,189 @@
+"""Options in groups: a command gets one object a group, and shares groups with other commands."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.cli._parse import Parameter, by_method, names, numbers, parameter, place
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bridge.core.model import ModelAdapter
+
+Command = Callable[..., Any]
+
+
+def option(*flags: str, **settings: Any) -> Any:
+    """A field of a group, and the option that fills it; as `click.option`."""
+    return field(metadata={"flags": flags, "settings": settings})
+
+
+def gather(**groups: type) -> Callable[[Command], Command]:
+    """Give a command the options of these groups, and each group to it as one object.
+
+    `@gather(model=ModelChoice)` adds a command line option for each field of ModelChoice, and the
+    command is called with `model=ModelChoice(...)`.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathered(**values: Any) -> Any:
+            chosen = {
+                name: group(**{f.name: values.pop(f"{name}_{f.name}") for f in fields(group)})
+                for name, group in groups.items()
+            }
+            return command(**chosen, **values)
+
+        for name, group in reversed(groups.items()):  # as decorators do: the last comes first
+            for f in reversed(fields(group)):
+                flags, settings = f.metadata["flags"], f.metadata["settings"]
+                click.option(*flags, f"{name}_{f.name}", **settings)(gathered)
+        return gathered
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model, how it is wrapped, and where it runs."""
+
+    source: str = option(
+        "--model",
+        default="zoo:fashion_cnn",
+        show_default=True,
+        metavar="SOURCE",
+        help="zoo:NAME, torchvision:NAME, timm:NAME, hf:NAME or python:FILE_OR_MODULE:FACTORY.",
+    )
+    weights: str | None = option(
+        "--weights",
+        type=click.Path(dir_okay=False),
+        help="A .safetensors file for the model; nothing is downloaded.",
+    )
+    mean: tuple[float, ...] | None = option(
+        "--mean",
+        type=numbers,
+        help="Per-channel mean in pixel units, for example 0.485,0.456,0.406.",
+    )
+    std: tuple[float, ...] | None = option(
+        "--std", type=numbers, help="Per-channel standard deviation in pixel units."
+    )
+    layer: str | None = option(
+        "--layer",
+        help="The layer that Grad-CAM explains [default: the last with a spatial output].",
+    )
+    device: str = option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+    dtype: str = option(
+        "--dtype",
+        type=click.Choice(["float32", "float64"]),
+        default="float32",
+        show_default=True,
+    )
+
+    def load(self) -> ModelAdapter:
+        """The wrapped model on its device and in its dtype."""
+        import torch
+
+        from bridge.load import load_model
+
+        wrapping: dict[str, Any] = {"mean": self.mean, "std": self.std, "layer": self.layer}
+        given = {name: value for name, value in wrapping.items() if value}
+        model = load_model(self.source, weights=self.weights, device=self.device, **given)
+        dtype = getattr(torch, self.dtype)
+        return model if model.dtype in (dtype, None) else model.astype(dtype)
+
+
+@dataclass(frozen=True)
+class ImageChoice:
+    """Which images, and how many."""
+
+    source: str | None = option(
+        "--data",
+        metavar="SOURCE",
+        help="samples:NAME, folder:PATH, npz:FILE, torchvision:NAME or sklearn:digits "
+        "[default: fits the model].",
+    )
+    count: int = option("-n", "--images", default=16, show_default=True, help="How many images.")
+    size: int | None = option(
+        "--size", type=int, help="Resize the shorter side to this and crop the centre."
+    )
+
+    def load(self, model: ModelChoice) -> tuple[str, Tensor, Tensor]:
+        """Their source, and the images with their labels, for this model."""
+        import torch
+
+        source = self.source or fitting_images(model.source)
+        x, labels = labelled(source, self.count, self.size)
+        return source, x.to(model.device, getattr(torch, model.dtype)), labels
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """Which methods, by which implementations, with which parameters."""
+
+    chosen: tuple[str, ...] | None = option(
+        "--methods",
+        type=names,
+        metavar="NAMES",
+        help="Comma-separated [default: all; see `gradbridge methods`].",
+    )
+    implementations: tuple[str, ...] | None = option(
+        "--implementations",
+        type=names,
+        metavar="NAMES",
+        help="Comma-separated: reference, fused, captum, foolbox [default: all].",
+    )
+    places: tuple[tuple[str, str], ...] = option(
+        "--function",
+        type=place,
+        multiple=True,
+        metavar="METHOD=FILE.py:NAME",
+        help="Your own implementation of a method too. Repeatable.",
+    )
+    parameters: tuple[Parameter, ...] = option(
+        "--param",
+        type=parameter,
+        multiple=True,
+        metavar="METHOD.NAME=VALUE",
+        help="A method's parameter. Repeatable.",
+    )
+
+    @property
+    def params(self) -> dict[str, dict[str, Any]]:
+        """Of each method its parameters."""
+        return by_method(self.parameters)
+
+    def functions(self) -> dict[str, list[Any]]:
+        """Of each method the user's functions; runs their files."""
+        from bridge.load import load_object
+
+        found: dict[str, list[Any]] = {}
+        for method, where in self.places:
+            found.setdefault(method, []).append(load_object(where))
+        return found
+
+
+def labelled(source: str, count: int, size: int | None) -> tuple[Tensor, Tensor]:
+    """So many images of a source with their labels. Raises ValueError where it has no labels."""
+    from bridge.load import load_batch
+
+    x, labels = load_batch(source, count, size=size)
+    if labels is None:
+        raise ValueError(
+            f"the images of {source} have no labels: put those of each class into a folder, "
+            "or list them as path,label in csv:FILE"
+        )
+    return x, labels
+
+
+def fitting_images(model: str) -> str:
+    """The source of images that fit the model of a source."""
+    from bridge.zoo import ZOO
+
+    scheme, _, name = model.partition(":")
+    return ZOO[name].samples if scheme == "zoo" and name in ZOO else "samples:imagenet"

@@ -1,0 +1,1 @@
+"""The core: types, state, model, gradients, methods and the engine that runs them."""

@@ -1,0 +1,93 @@
+"""What one forward pass tells about a model: its logits, and its layers in the order they ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bridge.core.state import hooked
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One submodule as one forward pass saw it, at the place of its last call.
+
+    `shape` is its last output's, None where that is no tensor; `calls` how often it ran.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    calls: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one forward pass tells: logits (n, classes) of these images, layers in order.
+
+    `relu_calls` counts calls of nn.ReLU modules, `relu_operations` all ReLUs, however they are
+    written.
+    """
+
+    logits: Tensor
+    layers: tuple[LayerCall, ...]
+    relu_calls: int
+    relu_operations: int
+
+    @property
+    def spatial_layers(self) -> tuple[LayerCall, ...]:
+        """Layers that ran once and gave (n, c, h, w) with more than one position, in order."""
+        return tuple(
+            layer
+            for layer in self.layers
+            if layer.calls == 1
+            and layer.shape
+            and len(layer.shape) == 4
+            and layer.shape[2] * layer.shape[3] > 1
+        )
+
+
+def observe(
+    model: Callable[[Tensor], Tensor], module: nn.Module, x: Tensor
+) -> tuple[Facts, Tensor, dict[str, Tensor]]:
+    """model(x), with a hook on every submodule of `module`: facts, logits, outputs by layer.
+
+    Each layer's last output, with its graph. One that was overwritten in place after its layer gave
+    it is left out.
+    """
+    seen: dict[str, LayerCall] = {}
+    outputs: dict[str, tuple[Tensor, int]] = {}
+    names = {part: name for name, part in module.named_modules() if name}
+    relu_calls = 0
+
+    def see(part: nn.Module, inputs: object, output: Any) -> None:
+        nonlocal relu_calls
+        relu_calls += isinstance(part, nn.ReLU)
+        name = names[part]
+        calls = seen.pop(name).calls if name in seen else 0
+        shape = tuple(output.shape) if isinstance(output, Tensor) else None
+        seen[name] = LayerCall(name, shape, calls + 1)
+        if isinstance(output, Tensor):
+            outputs[name] = output, output._version
+
+    with hooked(names, see), _CountRelus() as relus:
+        logits = model(x)
+    facts = Facts(logits.detach(), tuple(seen.values()), relu_calls, relus.count)
+    kept = {name: out for name, (out, version) in outputs.items() if out._version == version}
+    return facts, logits, kept
+
+
+class _CountRelus(TorchDispatchMode):
+    """Counts ReLUs below the modules, however they are written."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.count += function in (torch.ops.aten.relu.default, torch.ops.aten.relu_.default)
+        return function(*args, **(kwargs or {}))

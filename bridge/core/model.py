@@ -1,0 +1,238 @@
+"""Wrap any image classifier once: pixels in, logits out, one module that every library can take."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bridge.core.facts import Facts, observe
+from bridge.core.state import frozen, submodules
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in what a classifier returned: a tensor, or something with `.logits`.
+
+    Hugging Face and torchvision return such things. Raises TypeError for anything else.
+    """
+    if isinstance(output, Tensor):
+        return output
+    logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    kind = type(output).__name__
+    length = f" of {len(output)}" if isinstance(output, tuple | list) else ""
+    raise TypeError(
+        f"the model returned a {kind}{length}, expected a tensor (n, classes) of logits or an "
+        "object with .logits: wrap a module whose forward returns the logits alone"
+    )
+
+
+class ModelAdapter(nn.Module):
+    """pixels -> logits: normalises inside, then calls the user's own module.
+
+    That stays `adapter.module`, untouched. The same object is what Captum hooks and what
+    `foolbox.PyTorchModel(..., preprocessing=None)` takes, so that nothing is ever normalised twice.
+    Build it with `wrap`.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(
+        self,
+        module: nn.Module,
+        mean: Tensor | None,
+        std: Tensor | None,
+        layer: str | None,
+        bounds: tuple[float, float],
+        class_names: tuple[str, ...] | None,
+        name: str,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.layer = layer
+        self.bounds = bounds
+        self.class_names = class_names
+        self.name = name
+        self.training = module.training
+        self._facts: dict[Any, Facts] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) pixels within `bounds` -> (n, classes) logits."""
+        return logits_of(self.module(self.normalised(x)))
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """(x - mean) / std, what the user's module sees.
+
+        Never x itself, since a first operation may work in place.
+        """
+        if self.mean is None or self.std is None:
+            return x.clone()
+        return (x - self.mean.to(x)) / self.std.to(x)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The dtype of the weights, or None for a model without any."""
+        return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), None)
+
+    @property
+    def device(self) -> torch.device | None:
+        """The device of the weights, or None for a model without any."""
+        return next((p.device for p in self.module.parameters()), None)
+
+    def astype(self, dtype: torch.dtype) -> ModelAdapter:
+        """The same model in another dtype, on a copy: agreement is judged in float64."""
+        module = copy.deepcopy(self.module).to(dtype)
+        mean, std = (None if t is None else t.to(dtype) for t in (self.mean, self.std))
+        return ModelAdapter(module, mean, std, self.layer, self.bounds, self.class_names, self.name)
+
+    def knows(self, x: Tensor) -> bool:
+        """Whether `facts` of images of this shape are at hand, without a forward pass."""
+        return self._key(x) in self._facts
+
+    def facts(self, x: Tensor) -> Facts:
+        """What one forward pass of at most four images tells; kept for images of this shape."""
+        key = self._key(x)
+        if key not in self._facts:
+            with torch.no_grad(), frozen(self):
+                self.observe(x[:4].detach().clone())
+        return self._facts[key]
+
+    def observe(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """A forward pass that leaves its `facts`: the logits, and each layer's last output by name.
+
+        Call it frozen. See `bridge.core.facts.observe`.
+        """
+        facts, logits, outputs = observe(self, self.module, x)
+        self._facts.clear()
+        self._facts[self._key(x)] = facts
+        return logits, outputs
+
+    def _key(self, x: Tensor) -> Any:
+        # The identities of all submodules, since one may have been replaced.
+        return tuple(x.shape[1:]), x.dtype, x.device, tuple(map(id, submodules(self.module)))
+
+    def cam_layer(self, x: Tensor) -> nn.Module:
+        """The layer that Grad-CAM explains: the one named in `wrap`, else the last spatial one.
+
+        Raises ValueError where it gives no (n, c, h, w) output or runs several times in a forward
+        pass (only the last call would be seen).
+        """
+        return self.module.get_submodule(self.cam_layer_name(x))
+
+    def cam_layer_name(self, x: Tensor) -> str:
+        """The dotted name of `cam_layer`. Raises what that raises."""
+        facts = self.facts(x)
+        if self.layer is None:
+            if not facts.spatial_layers:
+                raise ValueError(
+                    "no layer of this model gives a spatial output (n, c, h, w): Grad-CAM needs "
+                    "one; pass wrap(..., layer=NAME)"
+                )
+            return facts.spatial_layers[-1].name
+        call = next((layer for layer in facts.layers if layer.name == self.layer), None)
+        if call is None:
+            raise ValueError(f"layer {self.layer!r} did not run in the model's forward pass")
+        if call.shape is None or len(call.shape) != 4:
+            given = "no tensor" if call.shape is None else f"shape {call.shape}"
+            raise ValueError(
+                f"layer {self.layer!r} gives {given}, Grad-CAM needs (n, c, h, w): "
+                "choose a convolutional layer, for example " + _suggest(facts)
+            )
+        if call.calls > 1:
+            raise ValueError(
+                f"layer {self.layer!r} runs {call.calls} times in one forward pass and Grad-CAM "
+                "would see the last call only: choose a layer that runs once, for example "
+                + _suggest(facts)
+            )
+        return self.layer
+
+
+def _suggest(facts: Facts) -> str:
+    return (
+        ", ".join(repr(layer.name) for layer in facts.spatial_layers[-3:]) or "none of this model's"
+    )
+
+
+def _per_channel(values: float | Sequence[float] | Tensor | None, name: str) -> Tensor | None:
+    if values is None:
+        return None
+    tensor = torch.as_tensor(values, dtype=torch.float64).detach().clone().flatten()
+    if not tensor.numel() or not bool(tensor.isfinite().all()):
+        raise ValueError(f"{name} must be finite numbers, one a channel, got {values}")
+    return tensor.view(1, -1, 1, 1)
+
+
+def _layer_name(module: nn.Module, layer: str | nn.Module | None) -> str | None:
+    """The dotted name of a layer given by its name or itself."""
+    named = {name: part for name, part in module.named_modules() if name}
+    if isinstance(layer, nn.Module):
+        name = next((name for name, part in named.items() if part is layer), None)
+        if name is None:
+            raise ValueError(f"layer {type(layer).__name__} is not a submodule of the model")
+        return name
+    if layer is not None and layer not in named:
+        last = ", ".join(list(named)[-12:])
+        raise ValueError(f"the model has no layer {layer!r}; its layers are {last}")
+    return layer
+
+
+def wrap(
+    module: nn.Module,
+    *,
+    mean: float | Sequence[float] | Tensor | None = None,
+    std: float | Sequence[float] | Tensor | None = None,
+    layer: str | nn.Module | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    class_names: Sequence[str] | None = None,
+    name: str | None = None,
+) -> ModelAdapter:
+    """A classifier of pixels within `bounds`: (x - mean) / std, then `module`.
+
+    `mean` and `std` have one value a channel, in pixel units. `layer` (dotted name or module) is
+    what Grad-CAM explains; without it the last layer with a spatial output is found. `class_names`
+    and `name` are for tables and pictures. The module is not changed, copied or moved.
+
+    Raises TypeError for something that is not a torch module or is wrapped already, ValueError for
+    bounds, mean, std or layer that make no sense.
+
+    >>> module = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
+    >>> model = wrap(module, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), name="tiny")
+    >>> model(torch.rand(2, 3, 2, 2)).shape
+    torch.Size([2, 3])
+    >>> model.module is module
+    True
+    """
+    if isinstance(module, ModelAdapter):
+        raise TypeError(
+            "this model is wrapped already: wrapping it again would normalise twice; "
+            "wrap model.module"
+        )
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"expected a torch.nn.Module, got {type(module).__name__}")
+    low, high = (float(bound) for bound in bounds)
+    if not low < high:
+        raise ValueError(f"bounds must be (lowest, highest) pixel value, got {bounds}")
+    mean_, std_ = _per_channel(mean, "mean"), _per_channel(std, "std")
+    if mean_ is not None or std_ is not None:
+        mean_ = torch.zeros(1, 1, 1, 1) if mean_ is None else mean_
+        std_ = torch.ones(1, 1, 1, 1) if std_ is None else std_
+        if bool((std_ <= 0).any()):
+            raise ValueError(f"std must be positive, got {std}")
+        parameter = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+        mean_, std_ = mean_.to(parameter), std_.to(parameter)
+    return ModelAdapter(
+        module,
+        mean_,
+        std_,
+        _layer_name(module, layer),
+        (low, high),
+        None if class_names is None else tuple(map(str, class_names)),
+        name or type(module).__name__,
+    )

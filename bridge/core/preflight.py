@@ -1,0 +1,222 @@
+"""Checks before anything runs: each says what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bridge.core.facts import Facts
+from bridge.core.method import Method
+from bridge.core.model import ModelAdapter, wrap
+from bridge.core.state import submodules
+from bridge.core.types import BridgeWarning
+
+# Images may leave the bounds by this share of the range through float rounding (1 + 1.2e-7); they
+# are clipped back.
+ROUNDING = 1e-6
+# Frames that are not the user's; torch's decorators stand between them and bridge.run.
+OURS = ("bridge.", "torch.utils._contextlib")
+
+
+def warn(message: str) -> None:
+    """Warn at the first line outside of bridge, so that the user sees their own call."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(OURS):
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(message, BridgeWarning, stacklevel=depth + 1)
+
+
+def check_model(model: nn.Module) -> ModelAdapter:
+    """The adapter of a model; a plain module is wrapped with no normalisation.
+
+    Warns where the model is in training mode.
+    """
+    adapter = model if isinstance(model, ModelAdapter) else wrap(model)
+    if any(m.training for m in submodules(adapter.module)):
+        warn(
+            f"the model {adapter.name} is in training mode: bridge runs it in evaluation mode "
+            "(batch norm and dropout fixed) and puts the mode back; call model.eval() to silence "
+            "this"
+        )
+    return adapter
+
+
+def check_images(model: ModelAdapter, x: Any) -> Tensor:
+    """The images (n, c, h, w) within the bounds, detached, contiguous and on their own memory.
+
+    Raises TypeError or ValueError for what is no such images, naming the remedy.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"images must be a torch.Tensor (n, c, h, w), got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(
+            f"images are {x.dtype}, expected floating point: for 8-bit images pass x.float() / 255"
+        )
+    if x.ndim != 4:
+        raise ValueError(
+            f"images have shape {tuple(x.shape)}, expected (n, c, h, w)"
+            + (": pass x[None]" if x.ndim == 3 else "")
+        )
+    if not x.numel():
+        raise ValueError(f"images have shape {tuple(x.shape)}: there is nothing in them")
+    if not x.is_leaf:
+        warn(
+            "the images are the result of a computation that tracks gradients: bridge works on "
+            "x.detach()"
+        )
+    x = x.detach()
+    low, high = model.bounds
+    smallest, largest = (float(end) for end in x.aminmax())  # NaN comes through
+    if not math.isfinite(smallest + largest):
+        bad = ~x.isfinite().flatten(1).all(1)
+        raise ValueError(f"images {bad.nonzero()[:, 0].tolist()} contain NaN or infinity")
+    slack = ROUNDING * (high - low)
+    if smallest < low - slack or largest > high + slack:
+        hint = (
+            "8-bit values? pass x / 255"
+            if smallest >= 0 and largest > 2 and largest <= 255
+            else "they look normalised: pass plain pixels and give wrap(..., mean=, std=) instead, "
+            "so that it is done once"
+            if smallest < 0
+            else "scale them into the bounds"
+        )
+        raise ValueError(
+            f"images lie in [{smallest:.4g}, {largest:.4g}], outside the model's bounds "
+            f"[{low:g}, {high:g}]: {hint}; or state other bounds with "
+            f"wrap(..., bounds=({smallest:.4g}, {largest:.4g}))"
+        )
+    if model.device is not None and x.device != model.device:
+        raise ValueError(
+            f"images are on {x.device} and the model on {model.device}: "
+            f"pass x.to({str(model.device)!r})"
+        )
+    if model.dtype is not None and x.dtype != model.dtype:
+        raise ValueError(
+            f"images are {x.dtype} and the model {model.dtype}: pass x.to({model.dtype})"
+        )
+    channels = 0 if model.mean is None else model.mean.shape[1]
+    if channels > 1 and x.shape[1] != channels:
+        raise ValueError(
+            f"images have {x.shape[1]} channels, but the model's mean and std have {channels}"
+        )
+    copy = x.clone(memory_format=torch.contiguous_format)
+    return copy if low <= smallest and largest <= high else copy.clamp_(low, high)
+
+
+def check_labels(labels: Any, x: Tensor, classes: int, what: str = "labels") -> Tensor:
+    """The classes of images `x`, (n,) int64 on their device. Never broadcasts, never rounds.
+
+    Raises TypeError for what are no integers, ValueError for another count or for classes outside 0
+    to `classes` - 1; `what` names them in the message.
+    """
+    if isinstance(labels, int | np.integer) and not isinstance(labels, bool):
+        labels = [int(labels)]
+    try:
+        tensor = labels if isinstance(labels, Tensor) else torch.as_tensor(np.asarray(labels))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{what} must be integers, one an image, got {type(labels).__name__}"
+        ) from error
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"{what} are {tensor.dtype}, expected integers (int64), one class an image")
+    tensor = tensor.detach().to(device=x.device, dtype=torch.int64, copy=True)
+    tensor = tensor[None] if tensor.ndim == 0 else tensor
+    if tuple(tensor.shape) != (len(x),):
+        raise ValueError(
+            f"{what} have shape {tuple(tensor.shape)} for {len(x)} images, expected ({len(x)},): "
+            "one an image"
+        )
+    if int(tensor.min()) < 0 or int(tensor.max()) >= classes:
+        raise ValueError(
+            f"{what} reach from {int(tensor.min())} to {int(tensor.max())}, but the model has "
+            f"{classes} classes (0 to {classes - 1})"
+        )
+    return tensor
+
+
+def check_logits(model: ModelAdapter, facts: Facts) -> int:
+    """The number of classes. Raises ValueError for outputs that are no logits.
+
+    Warns for probabilities.
+    """
+    logits = facts.logits
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(
+            f"the model's output has shape {tuple(logits.shape)}, expected (n, classes) with at "
+            "least two classes: bridge works on classifiers"
+        )
+    if not bool(logits.isfinite().all()):
+        raise ValueError(
+            "the model's logits are not finite on these images: check its weights and its "
+            "normalisation"
+        )
+    sums = logits.double().sum(1)
+    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()):
+        warn(
+            f"the outputs of {model.name} look like probabilities (they are positive and sum to "
+            "1): their gradients vanish where the model is sure, and attacks take the softmax "
+            "twice; wrap the model without its softmax"
+        )
+    elif bool((logits <= 0).all()) and bool(
+        ((logits.double().exp().sum(1) - 1).abs() < 1e-3).all()
+    ):
+        warn(
+            f"the outputs of {model.name} look like log-probabilities (log_softmax): attacks are "
+            "not affected, but attributions explain log p_t instead of the logit; wrap the model "
+            "without its log_softmax"
+        )
+    return int(logits.shape[1])
+
+
+def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
+    """Raise ValueError where the model lacks what a method needs; warn where it half has it."""
+    if "layer" in method.needs:
+        name = model.cam_layer_name(x)
+        shape = next(layer.shape for layer in model.facts(x).layers if layer.name == name)
+        if shape and shape[1] == shape[2] != shape[3]:
+            warn(
+                f"layer {name!r} gives {shape}, which looks like channels last (n, h, w, c): "
+                f"{method.name} would average over the wrong axes; choose a layer whose output is "
+                "(n, c, h, w)"
+            )
+    if "relu" in method.needs:
+        modules = model.facts(x).relu_calls
+        functional = model.facts(x).relu_operations - modules
+        if not modules:
+            raise ValueError(
+                f"{method.name} changes the gradient of nn.ReLU modules and {model.name} has none "
+                "that run"
+                + (f" (its {functional} ReLUs are functional calls)" if functional > 0 else "")
+                + ": the result would silently be the plain gradient; use nn.ReLU modules"
+            )
+        if functional > 0:
+            warn(
+                f"{functional} of the {functional + modules} ReLUs of {model.name} are functional "
+                f"calls, not nn.ReLU modules: {method.name} cannot change their gradient"
+            )
+
+
+def preflight(
+    model: nn.Module, x: Any, labels: Any, *, what: str = "labels"
+) -> tuple[ModelAdapter, Tensor, Tensor]:
+    """All checks that do not depend on the method: (adapter, images, labels) ready to use.
+
+    Raises TypeError or ValueError for images `x`, classes `labels` (called `what` in messages) or a
+    model that do not fit together; warns for what would make numbers misleading.
+    """
+    adapter = check_model(model)
+    images = check_images(adapter, x)
+    try:
+        facts = adapter.facts(images)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model cannot take images of shape {tuple(images.shape)}: {error}"
+        ) from error
+    classes = check_logits(adapter, facts)
+    return adapter, images, check_labels(labels, images, classes, what)

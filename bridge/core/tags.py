@@ -1,0 +1,46 @@
+"""Tags: what a method says of itself, for everybody who would otherwise ask for it by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from bridge.core.recipe import Recipe
+
+Function = Callable[..., Any]
+Kind = Literal["attribution", "attack"]
+Requirement = Literal["layer", "relu"]
+Axiom = Literal[
+    "completeness",  # the map sums to logit(x) - logit(baseline)
+    "dummy",  # pixels that the model does not see get nothing
+    "implementation invariance",  # two networks of one function get one map
+    "linearity",  # the map of a sum of logits is the sum of the maps
+    "ascent",  # an attack: the loss does not fall on a linear model
+]
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What anyone needs to know of a method besides its code.
+
+    `random`: it draws random numbers. `control`: it ignores the model, and shows what an attack has
+    to beat. `axioms`: what its answers obey; the checker asks for exactly these. `linear(w, x,
+    **params)`: what it gives on logits = w x, w (n, c, h, w) the weights of each image's class.
+
+    Small parameters: `quick` for short loops that still go round several times, `quickest` for
+    networks whose one pass takes a tenth of a second, `tiny` for the checker's images of 10 x 8
+    pixels (over `quick`). A value may be a function of the image's shorter side.
+
+    `recipe(x, bounds, **params)`: a gradient attack as the recipe whose parts diagnosis changes.
+    """
+
+    random: bool = False
+    control: bool = False
+    axioms: frozenset[Axiom] = frozenset()
+    linear: Function | None = None
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    quickest: Mapping[str, Any] = field(default_factory=dict)
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Callable[..., Recipe] | None = None

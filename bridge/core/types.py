@@ -1,0 +1,92 @@
+"""The records that everything passes around: frozen dataclasses, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor
+
+Verdict = Literal["equal", "rounding", "differs", "failed"]
+
+
+class Unsupported(ValueError):
+    """An implementation cannot do what was asked, and says so instead of doing something else."""
+
+
+class BridgeWarning(UserWarning):
+    """Something that would make numbers misleading, though they can be computed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method, by one implementation, on one batch.
+
+    `output` is detached: an attribution, or adversarial images of the shape of `x` (with a leading
+    axis where several epsilons were asked for). `forwards` and `backwards` count images through the
+    model, not calls. `seconds` is wall time with the device synchronised. `details` holds what a
+    method reports besides, such as how many steps each image took.
+    """
+
+    method: str
+    implementation: str
+    params: Mapping[str, Any]
+    output: Tensor
+    seconds: float
+    forwards: int
+    backwards: int
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far one implementation is from the reference.
+
+    Gaps are relative to the largest value of each image's map, or to the range of pixel values.
+    `gap` and `verdict` are taken in float64, `gap_float32` and `verdict_float32` in float32;
+    `noise` is the reference's own float32 rounding (itself in float32 against itself in float64).
+    `images` counts those beyond the noise.
+    """
+
+    verdict: Verdict
+    gap: float
+    verdict_float32: Verdict
+    gap_float32: float
+    noise: float
+    images: int
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an attack achieved, audited on the returned images: never taken from a library's word.
+
+    `success` counts among the images that the model classifies right (nan where there are none),
+    `changed` among all images against the model's own clean prediction, `success_8bit` after
+    rounding to 256 levels. An image that is not finite, out of bounds, outside the ball or blacked
+    out is invalid and never a success. Norms are medians over the valid images.
+    """
+
+    success: float
+    changed: float
+    success_8bit: float
+    correct: int
+    images: int
+    l0: float
+    l2: float
+    linf: float
+    unchanged: int
+    invalid: int
+    reasons: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong where; everything else of the comparison is still there."""
+
+    method: str
+    implementation: str
+    stage: str
+    error: str
+    message: str

@@ -1,0 +1,57 @@
+"""What `compare` found: a record, with its verdicts, figure and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bridge.record.record import Record
+from bridge.tables import block
+from bridge.tables.agreement import headline, verdict_matrix
+
+
+class Comparison(Record):
+    """What `compare` found: its tables, the outputs that they rest on, and how to do it again.
+
+    `agreement`: a row a method, implementation and epsilon. `attacks`: audited success and norms.
+    `runtime`: medians in seconds, ratio to the reference, images through the model forwards and
+    backwards. `similarity`: pairs of attributions by the reference. `shift`: how alike an
+    attribution is before and after each attack's largest epsilon. `predictions`: a row an image,
+    clean (method "clean") and after each attack. `failures`: what could not be had, and why.
+    `tables` has them all by name, also those of plug-ins.
+    """
+
+    def verdicts(self) -> pd.DataFrame:
+        """Methods x implementations: the worst verdict over epsilons, "" where there is none."""
+        return verdict_matrix(self.agreement, self.failures)
+
+    def figure(self, path: str | Path, *, dpi: int = 100) -> Path:
+        """Write a PNG or SVG: images, attributions, each attack's images and what it changed.
+
+        By the reference, at each attack's largest epsilon. Returns the path.
+        """
+        from bridge.report.figures import write_panels
+
+        return write_panels(self, path, dpi=dpi)
+
+    def report(self, path: str | Path = "report.html", **options: Any) -> Path:
+        """Write a report to send on: `.html`, `.md`, `.tex`, `.pdf`, or a folder with everything.
+
+        See `bridge.report.report` for the options. Returns the path.
+        """
+        from bridge.report import report
+
+        return report(self, path, **options)
+
+    def _repr_html_(self) -> str:
+        """The verdict and the matrix, in a notebook."""
+        from bridge.report import fragment
+
+        return fragment(self)
+
+    def __str__(self) -> str:
+        """All tables for a terminal, verdicts first; needs no knowledge of the project."""
+        blocks = [block(table, view) for table, view in self.views()]
+        return "\n\n".join([headline(self.agreement), *blocks])

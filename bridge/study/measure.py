@@ -1,0 +1,141 @@
+"""One method by all its implementations on one batch: what each returned, and how long it took."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bridge.core.engine import execute
+from bridge.core.method import Method, accepts
+from bridge.core.model import ModelAdapter
+from bridge.core.state import seeded
+from bridge.core.tags import Function
+from bridge.core.timer import interleaved
+from bridge.core.types import Failure, Run
+from bridge.tables import Cell, failure
+
+# A first call sets up kernels and memory in some ten milliseconds: little beside so many times
+# what is enough.
+LONG = 3.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (n, c, h, w) with their classes (n,), and the model that they go through.
+
+    Attacks start from `labels`, attributions explain `target`; random numbers come from `seed`.
+    """
+
+    model: ModelAdapter
+    x: Tensor
+    labels: Tensor
+    target: Tensor
+    seed: int = 0
+
+    def wide(self) -> Batch:
+        """The same in float64. Raises what copying the model raises."""
+        return replace(self, model=self.model.astype(torch.float64), x=self.x.double())
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One method with all its parameters, and the implementations that it is asked of."""
+
+    batch: Batch
+    method: Method
+    functions: Mapping[str, Function]
+    params: Mapping[str, Any]
+
+    @property
+    def epsilon(self) -> float | None:
+        """The size of an attack; None for an attribution, and where the attack looks for it."""
+        return self.params["epsilon"] if self.method.kind == "attack" else None
+
+    @cached_property
+    def drawn(self) -> Mapping[str, Tensor]:
+        """Its random numbers, so that all implementations and precisions start from the same."""
+        if self.method.draw is None:
+            return {}
+        with seeded(self.batch.seed):
+            numbers: dict[str, Tensor] = self.method.draw(self.batch.x, **self.params)
+        return numbers
+
+    def run(
+        self, name: str, on: Batch | None = None, numbers: Mapping[str, Tensor] | None = None
+    ) -> Run:
+        """One implementation, from the drawn numbers where it takes them."""
+        batch = self.batch if on is None else on
+        function = self.functions.get(name) or self.method.function(name)
+        drawn = self.drawn if numbers is None else numbers
+        given = {**self.params, **{k: v for k, v in drawn.items() if accepts(function, k)}}
+        for key, value in given.items():
+            if isinstance(value, Tensor) and value.is_floating_point():
+                given[key] = value.to(batch.x)
+        classes = batch.labels if self.method.kind == "attack" else batch.target
+        return execute(
+            self.method, function, name, batch.model, batch.x, classes, given, batch.seed
+        )
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How often to time: `repeats` rounds, but no longer than `enough` seconds each."""
+
+    repeats: int = 3
+    enough: float = float("inf")
+
+
+def measure(
+    trial: Trial, timing: Timing, warm: Collection[str] = ()
+) -> tuple[list[Cell], list[Failure]]:
+    """A first call of each implementation, then timed ones in turns; and what raised.
+
+    `warm` are implementations whose library was imported before. Outputs are on the CPU.
+    """
+    runs: dict[str, Run] = {}
+    failures: list[Failure] = []
+    for name in trial.functions:
+        try:
+            runs[name] = trial.run(name)
+        except Exception as error:
+            failures.append(failure(trial.method.name, name, "run", error))
+    # A first call that takes long is a fair measurement itself, unless it imported the library.
+    long = LONG * timing.enough
+    spent = {
+        name: [run.seconds] if name in warm and run.seconds >= long else []
+        for name, run in runs.items()
+    }
+    seconds = _timed(trial, spent, timing, failures)
+    cells = [
+        Cell(
+            trial.method,
+            name,
+            trial.epsilon,
+            replace(run, output=run.output.cpu()),
+            seconds[name],
+        )
+        for name, run in runs.items()
+    ]
+    return cells, failures
+
+
+def _timed(
+    trial: Trial,
+    spent: Mapping[str, Sequence[float]],
+    timing: Timing,
+    failures: list[Failure],
+) -> dict[str, list[float]]:
+    def again(name: str) -> float:
+        try:
+            return trial.run(name).seconds
+        except Exception as error:
+            failures.append(failure(trial.method.name, name, "timing", error))
+            return float("nan")
+
+    calls = {name: partial(again, name) for name in spent}
+    return interleaved(calls, timing.repeats, spent=spent, enough=timing.enough)

@@ -1,0 +1,175 @@
+"""What a comparison is asked to run, checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from bridge.core.method import Method, name_of, several, sizes
+from bridge.core.registry import get
+from bridge.core.registry import methods as all_methods
+from bridge.core.tags import Function
+
+# Sizes that attacks are compared at: in Linf 2 and the usual 8 of 255 steps, in L2 half and twice
+# the usual 0.5. In another norm an attack runs at its default.
+EPSILONS: dict[str, tuple[float, ...]] = {"linf": (2 / 255, 8 / 255), "l2": (0.25, 1.0)}
+
+Functions = Mapping[str, Function | Sequence[Function]]
+Params = Mapping[str, Mapping[str, Any]]
+Epsilons = Sequence[float] | Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Methods in order; of each its functions by name, its parameters and its epsilons.
+
+    An epsilon is None for an attribution, and for an attack that looks for the smallest by itself.
+    """
+
+    methods: tuple[Method, ...]
+    implementations: tuple[str, ...]
+    functions: Mapping[str, Sequence[Function]]
+    params: Params
+    epsilons: Mapping[str, Sequence[float | None]]
+
+    def by_name(self, method: Method) -> dict[str, Function]:
+        """The implementations of a method: its own that were asked for, then the user's."""
+        found = {
+            name: method.function(name)
+            for name in method.implementations()
+            if name in self.implementations
+        }
+        return found | _named(self.functions.get(method.name, ()), taken=found)
+
+    def given(self, method: Method) -> Iterator[dict[str, Any]]:
+        """All parameters of a method, once for each epsilon."""
+        for epsilon in self.epsilons[method.name]:
+            size = {"epsilon": epsilon} if method.kind == "attack" else {}
+            yield {**self.params[method.name], **size}
+
+    def at_once(self) -> dict[str, dict[str, Any]]:
+        """The parameters of each fused method, with all its epsilons as one list."""
+        found = {}
+        for method in self.methods:
+            if method.fast is not None:
+                stated = [e for e in self.epsilons[method.name] if e is not None]
+                found[method.name] = {
+                    **self.params[method.name],
+                    **({"epsilon": stated} if stated else {}),
+                }
+        return found
+
+    def described(self) -> dict[str, Any]:
+        """The request for the manifest."""
+        return {
+            "methods": {
+                m.name: {"epsilons": self.epsilons[m.name], "params": self.params[m.name]}
+                for m in self.methods
+            },
+            "implementations": sorted(self.implementations),
+            "functions": {k: [name_of(f) for f in v] for k, v in self.functions.items()},
+        }
+
+
+def checked(
+    x: Tensor,
+    methods: Sequence[str] | None,
+    implementations: Sequence[str] | None,
+    functions: Functions | None,
+    params: Params | None,
+    epsilons: Epsilons | None,
+) -> Request:
+    """The request, of what the arguments of `compare` say about images `x` (n, c, h, w).
+
+    Raises KeyError for a name that does not exist, with the nearest that do, TypeError for an
+    unknown parameter, TypeError or ValueError for parameters and epsilons that make no sense.
+    """
+    chosen = tuple(get(name) for name in _unique(methods or all_methods()))
+    known = {i for m in map(get, all_methods()) for i in m.implementations()}
+    wanted = tuple(sorted(known)) if implementations is None else _unique(implementations)
+    for name in wanted:
+        _expect(name, known, "an implementation")
+    own = {
+        name: list(f) if isinstance(f, Sequence) else [f] for name, f in (functions or {}).items()
+    }
+    names = [method.name for method in chosen]
+    for name in (*own, *(params or {})):
+        _expect(name, names, "among the methods that are compared")
+    by_name = _by_name(epsilons)
+    attacks = [m for m in chosen if m.kind == "attack"]
+    keys = [*EPSILONS, *(m.norm for m in attacks if m.norm), *(m.name for m in attacks)]
+    for name in by_name:
+        _expect(name, keys, "a norm, or an attack that is compared")
+    stated = {m.name: (params or {}).get(m.name, {}) for m in chosen}
+    bound = {m.name: m.bind(stated[m.name]) for m in chosen}
+    request = Request(
+        chosen,
+        wanted,
+        own,
+        bound,
+        {m.name: _epsilons(m, stated[m.name], by_name) for m in chosen},
+    )
+    for method in chosen:
+        # A method whose own defaults do not fit these images is no mistake of the caller's.
+        if stated[method.name] or (method.kind == "attack" and by_name):
+            for given in request.given(method):
+                method.check(x, given)
+    return request
+
+
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise TypeError(f"expected a list of names, got the string {names!r}: pass [{names!r}]")
+    return tuple(dict.fromkeys(names))
+
+
+def _expect(name: str, known: Iterable[str], what: str) -> None:
+    """Raise KeyError for a name that is not known, with the nearest ones or all there are."""
+    listed = list(dict.fromkeys(known))
+    if name not in listed:
+        near = difflib.get_close_matches(str(name), listed)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"expected: {', '.join(listed)}"
+        raise KeyError(f"{name!r} is not {what}: {hint}")
+
+
+def _by_name(epsilons: Epsilons | None) -> dict[str, list[float]]:
+    """The sizes by norm or method; a plain list is for the Linf attacks."""
+    if epsilons is None:
+        return {}
+    named = epsilons if isinstance(epsilons, Mapping) else {"linf": epsilons}
+    return {name: sizes(values) for name, values in named.items()}
+
+
+def _epsilons(
+    method: Method, stated: Mapping[str, Any], by_name: Mapping[str, list[float]]
+) -> list[float | None]:
+    """The sizes to run at: stated for this method, for its norm, or the usual ones."""
+    if method.kind == "attribution":
+        return [None]
+    if "epsilon" in stated:
+        given = stated["epsilon"]
+        return sizes(given) if several(given) else [given]
+    if method.name in by_name:
+        return list(by_name[method.name])
+    if method.minimal:
+        return [None]
+    norm = method.norm or "linf"
+    return list(by_name.get(norm) or EPSILONS.get(norm) or (method.defaults["epsilon"],))
+
+
+def _named(functions: Iterable[Function], taken: Iterable[str]) -> dict[str, Function]:
+    """The user's functions by their names, numbered where two have the same."""
+    named: dict[str, Function] = {}
+    for function in functions:
+        name = base = name_of(function)
+        for number in itertools.count(2):
+            if name not in named and name not in taken:
+                break
+            name = f"{base}_{number}"
+        named[name] = function
+    return named

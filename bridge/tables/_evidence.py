@@ -1,0 +1,99 @@
+"""What a comparison measured, before it is tabulated: the input of every table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from bridge.core.method import Method
+from bridge.core.model import ModelAdapter
+from bridge.core.types import Agreement, Failure, Run, Unsupported
+
+Key = tuple[str, str, float | None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method by one implementation at one epsilon: its run, and all its timed seconds."""
+
+    method: Method
+    implementation: str
+    epsilon: float | None
+    run: Run
+    seconds: Sequence[float] = ()
+
+    @property
+    def key(self) -> Key:
+        return self.method.name, self.implementation, self.epsilon
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The agreement of one implementation with the reference; also of one that failed to run."""
+
+    method: str
+    implementation: str
+    epsilon: float | None
+    agreement: Agreement
+
+
+@dataclass
+class Evidence:
+    """A batch, what ran on it and how that agrees; grows while a comparison goes on.
+
+    `x` (n, c, h, w) and `labels`, `target` (n,) are on the model's device, outputs on the CPU.
+    `params` are all parameters of each method, without its epsilons. `failures` says what could not
+    be had; a table adds what it could not compute.
+    """
+
+    model: ModelAdapter
+    x: Tensor
+    labels: Tensor
+    target: Tensor
+    seed: int = 0
+    params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    cells: list[Cell] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def outputs(self) -> dict[Key, Tensor]:
+        """What was returned, by (method, implementation, epsilon)."""
+        return {cell.key: cell.run.output for cell in self.cells}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the images."""
+        return int(self.x.shape[2]), int(self.x.shape[3])
+
+    def of(self, kind: str) -> list[Cell]:
+        """The cells of a kind of method, "attribution" or "attack", in order."""
+        return [cell for cell in self.cells if cell.method.kind == kind]
+
+    def chosen(self, method: Method, epsilon: float | None = None) -> Tensor | None:
+        """A method's output by the reference, or by whichever implementation there is."""
+        return next(
+            (c.run.output for c in self.cells if (c.method, c.epsilon) == (method, epsilon)), None
+        )
+
+    def maps(self) -> dict[Method, Tensor]:
+        """Of each attribution the map to show (n, c, h, w), where it is one and finite."""
+        found = {}
+        for method in dict.fromkeys(cell.method for cell in self.of("attribution")):
+            output = self.chosen(method)
+            if output is not None and output.ndim == 4 and bool(output.isfinite().all()):
+                found[method] = output
+        return found
+
+    def failed(self, method: str, implementation: str, stage: str, error: BaseException) -> None:
+        """Note what could not be had, and why."""
+        self.failures.append(failure(method, implementation, stage, error))
+
+
+def failure(method: str, implementation: str, stage: str, error: BaseException) -> Failure:
+    """An exception as a row of the table of failures."""
+    stage = "unsupported" if isinstance(error, Unsupported) else stage
+    return Failure(method, implementation, stage, type(error).__name__, str(error))

@@ -1,0 +1,114 @@
+"""Attacks: what the returned images achieve, audited by us."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from bridge.metrics.attack import audit
+from bridge.tables import (
+    Cell,
+    Column,
+    Evidence,
+    Frames,
+    View,
+    epsilon_text,
+    plain,
+    records,
+    stated,
+    table,
+)
+
+
+def _epsilon(value: Any, row: Mapping[str, Any]) -> str:
+    return epsilon_text(value, row["norm"])
+
+
+def _reasons(value: Any, row: Mapping[str, Any]) -> str:
+    return value or "none"
+
+
+attacks = table(
+    "attacks",
+    heading="Attacks",
+    columns=[
+        Column("method"),
+        Column("implementation", heading="by"),
+        Column("epsilon", text=_epsilon),
+        Column("norm"),
+        Column("success", heading="fooled", format=".0%", better="higher"),
+        Column("changed", format=".0%", better="higher"),
+        Column("success_8bit", heading="8-bit", format=".0%", better="higher"),
+        Column("correct", format=".0f"),
+        Column("images", format=".0f"),
+        Column("l0", format=".0f", better="lower"),
+        Column("l2", format=".3f", better="lower"),
+        Column("linf", format=".4f", better="lower"),
+        Column("unchanged", format=".0f"),
+        Column("invalid", format=".0f", better="lower"),
+        Column("reasons", heading="invalid", text=_reasons),
+    ],
+    order=20,
+)
+SHOWN = (
+    *("method", "implementation", "epsilon", "success", "success_8bit", "changed"),
+    *("linf", "l2", "l0", "reasons"),
+)
+
+
+@attacks.fill
+def rows(evidence: Evidence) -> Iterator[dict[str, Any]]:
+    """A row for each attack, implementation and epsilon (see `bridge.core.types.Score`)."""
+    for cell in evidence.of("attack"):
+        try:
+            yield _row(evidence, cell)
+        except Exception as error:
+            evidence.failed(cell.method.name, cell.implementation, "audit", error)
+
+
+def _row(evidence: Evidence, cell: Cell) -> dict[str, Any]:
+    score = audit(
+        evidence.model,
+        evidence.x,
+        evidence.labels,
+        cell.run.output.to(evidence.x.device),
+        epsilon=cell.epsilon,
+        norm=cell.method.norm,
+        targeted=bool(cell.run.params.get("targeted")),
+    )
+    return {
+        "method": cell.method.name,
+        "implementation": cell.implementation,
+        "epsilon": cell.epsilon,
+        "norm": cell.method.norm,
+        **asdict(score),
+    }
+
+
+@attacks.viewed
+def view(frame: pd.DataFrame, frames: Frames) -> View:
+    """A row for each, and a remark where the gradient is masked."""
+    found = records(frame)
+    note = (
+        f"Fooled: share of the {found[0]['correct']} of {found[0]['images']} images that the model "
+        "gets right, checked again by us; 8-bit: after rounding to 256 levels; changed: against "
+        "the model's own prediction. Norms: medians of the perturbations."
+    )
+    remarks = [text for row in found if (text := _masked(row))]
+    return plain([attacks[name] for name in SHOWN], found, note, remarks)
+
+
+def _masked(row: Mapping[str, Any]) -> str:
+    """What to think of an attack that left most images as they were; "" of another."""
+    # Of the images that there was a reason to change.
+    stuck = row["unchanged"] - (row["images"] - row["correct"])
+    if stuck <= 0 or stuck < row["correct"] / 2 or stated(row["epsilon"]) == 0:
+        return ""
+    return (
+        f"{row['implementation']}'s {row['method']} at {attacks['epsilon'].show(row)} left {stuck} "
+        f"of {row['correct']} images untouched: the loss gradient is zero there (gradient masking, "
+        "such as a saturated softmax), so this says nothing about robustness."
+    )
