@@ -461,6 +461,37 @@ def largest(u):
     return u.abs().amax((1, 2, 3), keepdim=True)
 
 
+def same_otherwise(method):
+    """The reference called otherwise: image after image, or as it is where images need others."""
+    if needs_the_batch(method):
+        return {
+            "itself": method.reference,
+            "of a clone": lambda m, x, t, **p: method(m, x.clone(), t, **p),
+            "of a permuted memory": lambda m, x, t, **p: method(m, channels_last(x), t, **p),
+        }
+    return {
+        "per image": per_image(method),
+        "in reverse": backwards(method),
+        "chunked": chunked(method),
+    }
+
+
+def needs_the_batch(method):
+    """Whether an image's answer changes with the other images."""
+    model, x, t = wrap(seeded(Plain)), images(3), torch.arange(3)
+    others = torch.cat([x[:1], 1 - x[1:]])
+    answers = []
+    for batch in (x, others):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            answers.append(images_of(method(model, batch, t))[0])
+    return not torch.equal(*answers)
+
+
+def channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 def per_image(function):
     """One image after the other."""
 
@@ -538,7 +569,7 @@ WRONG: dict[str, dict[str, Wrong]] = {}
 RIGHT: dict[str, dict[str, Callable[..., Any]]] = {}
 for _name in methods():
     _R = get(_name)
-    RIGHT[_name] = {"per image": per_image(_R), "in reverse": backwards(_R), "chunked": chunked(_R)}
+    RIGHT[_name] = same_otherwise(_R)
     if _R.kind == "attribution":
         WRONG[_name] = wrong_attributions(_name)
     elif _name in ("fgsm", "fgm_l2", "fast_gradient_value", "bim", "pgd", "pgd_l2"):

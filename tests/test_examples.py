@@ -13,7 +13,7 @@ import bridge
 from bridge import registry
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-MODULES = ["bridge"] + sorted(
+MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(bridge.__path__, "bridge.")
     if not module.name.endswith("__main__")
@@ -42,6 +42,5 @@ def test_the_examples_of_a_module_give_what_they_say(name):
 
 
 def test_the_public_functions_have_examples():
-    public = ["bridge.core.engine", "bridge.core.model", "bridge.study.compare", "bridge.fused.many"]
-    for name in public:
-        assert list(examples(name)), f"{name} shows no example"
+    for name in ("core.engine", "core.model", "study.compare", "fused.many", "conformance"):
+        assert list(examples(f"bridge.{name}")), f"{name} shows no example"

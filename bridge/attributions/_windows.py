@@ -27,7 +27,8 @@ def window_and_stride(
 
 def _pair(value: Pair) -> tuple[int, int]:
     """An int means both axes."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+    h, w = value if isinstance(value, tuple | list) else (value, value)
+    return int(h), int(w)
 
 
 def requires_windows(

@@ -25,7 +25,16 @@ def layer_gradcam(
 
     `relu=True` keeps the positive part, as the paper draws it; `upsample=True` gives the image's
     size (bilinear, align_corners=False). The layer is the one named in `wrap`, else the last with a
-    spatial output (Selvaraju et al. 2016).
+    spatial output (Selvaraju et al. 2016). Raises ValueError for a layer that gives none or runs
+    twice.
+
+    >>> import bridge
+    >>> model = bridge.load_model("zoo:fashion_cnn")
+    >>> x, labels = bridge.load_batch("samples:fashion_mnist", n=2)
+    >>> tuple(bridge.run("layer_gradcam", model, x, labels).output.shape)
+    (2, 1, 7, 7)
+    >>> tuple(bridge.run("layer_gradcam", model, x, labels, upsample=True).output.shape)
+    (2, 1, 28, 28)
     """
     activations, gradient = activations_and_gradient(model, x, target)
     return _finished(_weighted(activations, gradient), x, relu, upsample)

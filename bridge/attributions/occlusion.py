@@ -57,12 +57,19 @@ def occlusion(
     stride: Stride = None,
     baseline: Baseline = 0.0,
 ) -> Tensor:
-    """mean of logit_t(x) - logit_t(x with the window covered) over a pixel's windows, as x.
+    """mean of logit_t(x) - logit_t(x with the window covered) over a pixel's windows, shape of x.
 
-    A window spans all channels and slides by `stride` (ints or (h, w); default: a window of an
-    eighth of the shorter side, half of it as stride). ceil((D - w) / s) + 1 windows an axis, the
-    last one clipped at the border. `baseline`, in pixel units, is a number or a tensor that
-    broadcasts to x (Zeiler and Fergus 2013).
+    A window spans all channels and slides by `stride` (pixels as int or (h, w); default: a window
+    of an eighth of the shorter side, half of it as stride). ceil((D - w) / s) + 1 windows an axis,
+    the last one clipped at the border; a stride beyond the window is refused. `baseline`, in pixel
+    units, is a number or a tensor that broadcasts to x (Zeiler and Fergus 2013).
+
+    >>> import bridge
+    >>> model = bridge.load_model("zoo:fashion_cnn")
+    >>> x, labels = bridge.load_batch("samples:fashion_mnist", n=1)
+    >>> found = bridge.run("occlusion", model, x, labels, window=14, stride=7)
+    >>> tuple(found.output.shape), found.forwards
+    ((1, 1, 28, 28), 10)
     """
     cover = baseline_images(x, baseline)
     total, count = torch.zeros_like(x), torch.zeros_like(x)

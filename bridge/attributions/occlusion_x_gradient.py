@@ -50,7 +50,7 @@ def occlusion_x_gradient(
     stride: Stride = None,
     baseline: Baseline = 0.0,
 ) -> Tensor:
-    """(|occlusion| / max + |input_x_gradient| / max) / 2, maxima per image; in [0, 1], as x.
+    """(|occlusion| / max + |input_x_gradient| / max) / 2, maxima per image; in [0, 1], shape of x.
 
     Robust to purely local gradients: a pixel counts fully only if the logit also falls when its
     window is covered. Parameters as in occlusion.

@@ -97,7 +97,8 @@ def command(function: Function, method: str, params: Mapping[str, Any], seed: in
     """The command line that checks this function, "" where it cannot be reached from there."""
     name = getattr(function, "__name__", "")
     module = sys.modules.get(getattr(function, "__module__", None) or "")
-    if module is None or getattr(module, name, None) is not function:
+    found = getattr(module, name, None)
+    if module is None or function not in (found, getattr(found, "reference", None)):
         return ""  # within another function, or registered under another name
     if not all(isinstance(value, str | int | float) for value in params.values()):
         return ""

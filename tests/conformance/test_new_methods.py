@@ -163,3 +163,19 @@ def test_the_self_test_finds_a_wrong_twin_of_a_new_method_that_states_nothing():
 
     assert verdict(first_channel, "reference") == "passed"
     assert "differs from the reference" in verdict(first_channel, "mine")
+
+
+def test_a_method_that_looks_at_the_whole_batch_is_not_blamed_for_it():
+    @bridge.attribution("against_the_mean")
+    def against_the_mean(model, x, target):
+        """(x - mean image of the batch) * d logit_t / d x."""
+        return (x - x.mean(0, keepdim=True)) * input_gradient(model, x, target)
+
+    report = check(against_the_mean.reference, "against_the_mean")
+    assert report.passed, str(report)
+    assert report.counts()["skipped"] == 1
+
+    def against_black(model, x, target):
+        return x * input_gradient(model, x, target)
+
+    assert not check(against_black, "against_the_mean").passed
