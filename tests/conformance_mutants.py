@@ -499,7 +499,7 @@ def per_image(function):
         out = []
         for i in range(len(x)):
             own = {
-                k: v[i : i + 1] if isinstance(v, Tensor) and v.shape == x.shape else v
+                k: v[i : i + 1] if isinstance(v, Tensor) and v.shape[:1] == x.shape[:1] else v
                 for k, v in p.items()
             }
             r = function(model, x[i : i + 1], t[i : i + 1], **own)
@@ -514,7 +514,7 @@ def backwards(function):
 
     def reverse(model, x, t, **p):
         own = {
-            k: v.flip(0) if isinstance(v, Tensor) and v.shape == x.shape else v
+            k: v.flip(0) if isinstance(v, Tensor) and v.shape[:1] == x.shape[:1] else v
             for k, v in p.items()
         }
         r = function(model, x.flip(0), t.flip(0), **own)
@@ -530,7 +530,7 @@ def chunked(function):
         out = []
         for i in range(0, len(x), 2):
             own = {
-                k: v[i : i + 2] if isinstance(v, Tensor) and v.shape == x.shape else v
+                k: v[i : i + 2] if isinstance(v, Tensor) and v.shape[:1] == x.shape[:1] else v
                 for k, v in p.items()
             }
             r = function(model, x[i : i + 2], t[i : i + 2], **own)
@@ -943,3 +943,172 @@ WRONG["fool"] = {
     "sign(0) = 1": (fool(direction=lambda g: torch.where(g >= 0, 1.0, -1.0)), "sign(0) = 1"),
 }
 RIGHT["fool"]["a loop"] = fool()
+
+
+def expected(
+    *,
+    way=lambda x, b: x - b,
+    each=lambda m: m,
+    reduce=lambda s, n: s / n,
+    at=lambda x, b, a: b + a * (x - b),
+    base=lambda b: b,
+    point=lambda a: a,
+    samples=lambda n: n,
+    one_baseline=False,
+):
+    def expected_gradients(
+        model, x, t, *, n_samples=20, baselines=None, alphas=None, noise=None, chosen=None
+    ):
+        n, total = len(x), torch.zeros_like(x)
+        alphas = torch.rand(n, n_samples) if alphas is None else alphas
+        if baselines is None:
+            noise = torch.rand(n, n_samples, *x.shape[1:]) if noise is None else noise
+            low, high = model.bounds
+            starts = low + noise.to(x) * (high - low)
+        else:
+            bank = torch.as_tensor(baselines).to(x)
+            bank = bank if bank.ndim == 4 else bank.view(1, 1, 1, 1)
+            chosen = torch.randint(len(bank), (n, n_samples)) if chosen is None else chosen
+            starts = bank[chosen].expand(-1, -1, *x.shape[1:])
+        for s in range(samples(n_samples)):
+            b = base(starts[:, 0 if one_baseline else s])
+            a = point(alphas[:, s].view(-1, 1, 1, 1).to(x))
+            total = total + each(way(x, b) * gradient(model, at(x, b, a), t))
+        return reduce(total, n_samples)
+
+    return expected_gradients
+
+
+def expected_by_own_draws(
+    *,
+    way=lambda x, b: x - b,
+    baseline=torch.rand_like,
+    point=lambda x: torch.rand(len(x), 1, 1, 1, dtype=x.dtype),
+):
+    def expected_gradients(model, x, t, *, n_samples=20):
+        total = torch.zeros_like(x)
+        for _ in range(n_samples):
+            b, a = baseline(x), point(x)
+            total = total + way(x, b) * gradient(model, b + a * (x - b), t)
+        return total / n_samples
+
+    return expected_gradients
+
+
+def expected_at_once(model, x, t, *, n_samples=20):
+    ends = x.repeat_interleave(n_samples, 0)
+    b, a = torch.rand_like(ends), torch.rand(len(ends), 1, 1, 1, dtype=x.dtype)
+    g = gradient(model, torch.lerp(b, ends, a), t.repeat_interleave(n_samples))
+    return ((ends - b) * g).view(len(x), n_samples, *x.shape[1:]).mean(1)
+
+
+WRONG["expected_gradients"] |= {
+    "no way": (expected(way=lambda x, b: 1.0), "(x - baseline) is missing"),
+    "times x": (expected(way=lambda x, b: x), "x instead of (x - baseline)"),
+    "sum": (expected(reduce=lambda s, n: s), "sum over n_samples"),
+    "over n - 1": (expected(reduce=lambda s, n: s / (n - 1)), "constant factor"),
+    "absolute": (expected(each=torch.abs), "absolute values of the samples"),
+    "the way back": (expected(way=lambda x, b: b - x), "opposite sign"),
+    "at the image": (expected(at=lambda x, b, a: x), "at the image"),
+    "at the baseline": (expected(at=lambda x, b, a: b), "at the baseline"),
+    "counted from the image": (expected(at=lambda x, b, a: x + a * (b - x)), "from the image"),
+    "in the middle": (expected(point=lambda a: 0.5), "middle of the way"),
+    "one baseline": (expected(one_baseline=True), "one baseline"),
+    "one sample": (expected(samples=lambda n: 1, reduce=lambda s, n: s), "one sample"),
+    "black": (expected(base=torch.zeros_like), "black"),
+    "baselines ignored": (
+        lambda m, x, t, *, n_samples=20, baselines=None: expected_by_own_draws()(
+            m, x, t, n_samples=n_samples
+        ),
+        "`baselines`",
+    ),
+    "own draws, no way": (
+        expected_by_own_draws(way=lambda x, b: 1.0),
+        "(x - baseline) is missing",
+    ),
+    "own draws, normal baselines": (
+        expected_by_own_draws(baseline=torch.randn_like),
+        "normal noise",
+    ),
+    "own draws, a point a pixel": (expected_by_own_draws(point=torch.rand_like), "each pixel"),
+    "own draws around the image": (
+        expected_by_own_draws(baseline=lambda x: x + 0.2 * torch.randn_like(x)),
+        None,
+    ),
+}
+RIGHT["expected_gradients"] |= {
+    "by hand": expected(),
+    "mixed": expected(at=lambda x, b, a: a * x + (1 - a) * b),
+    "own draws": expected_at_once,
+}
+
+
+def over_l1(g):
+    return g / g.abs().sum((1, 2, 3), keepdim=True).clamp(min=1e-12)
+
+
+def with_momentum(
+    *,
+    scaled=over_l1,
+    add=lambda mu, v, g: mu * v + g,
+    decay=lambda mu: mu,
+    loss="ce",
+    direction=torch.sign,
+    size=lambda s, e, n: e / n if s is None else s,
+    ahead=False,
+    extra=0,
+    project=lambda z, x, e: torch.minimum(torch.maximum(z, x - e), x + e),
+    clip=lambda z: z.clamp(0, 1),
+):
+    def mi_fgsm(model, x, y, *, epsilon, steps=10, step_size=None, momentum=1.0, targeted=False):
+        step = (-1 if targeted else 1) * size(step_size, epsilon, steps)
+        z, velocity = x, torch.zeros_like(x)
+        for _ in range(steps + extra):
+            seen = z + step * momentum * velocity if ahead else z
+            g = scaled(loss_grad(model, seen, y, loss))
+            velocity = add(decay(momentum), velocity, g)
+            z = clip(project(z + step * direction(velocity), x, epsilon))
+        return z.detach()
+
+    return mi_fgsm
+
+
+WRONG["mi_fgsm"] |= {
+    "not normalised": (with_momentum(scaled=lambda g: g), "without normalising"),
+    "L2": (
+        with_momentum(scaled=lambda g: g / g.flatten(1).norm(dim=1).view(-1, 1, 1, 1)),
+        "L2 norm",
+    ),
+    "votes": (with_momentum(scaled=torch.sign), "gradient's sign to its momentum"),
+    "batch norm": (with_momentum(scaled=lambda g: g / g.abs().sum()), "whole batch"),
+    "each channel": (
+        with_momentum(scaled=lambda g: g / g.abs().sum((2, 3), keepdim=True).clamp(min=1e-12)),
+        "each channel",
+    ),
+    "no momentum": (with_momentum(decay=lambda mu: 0.0), "no momentum"),
+    "decay ignored": (with_momentum(decay=lambda mu: 1.0), "`momentum`"),
+    "another decay": (with_momentum(decay=lambda mu: 0.9), "always 0.9"),
+    "running mean": (
+        with_momentum(add=lambda mu, v, g: mu * v + (1 - mu) * g),
+        "running mean",
+    ),
+    "the sum normalised": (
+        with_momentum(scaled=lambda g: g, add=lambda mu, v, g: over_l1(mu * v + g)),
+        "divides the sum",
+    ),
+    "Nesterov": (with_momentum(ahead=True), "NI-FGSM"),
+    "no sign": (with_momentum(direction=lambda v: v), "gradient without normalising"),
+    "no clip": (with_momentum(clip=lambda z: z), "does not clip"),
+    "no projection": (with_momentum(project=lambda z, x, e: z), "does not project"),
+    "one short": (with_momentum(extra=-1), "one step less"),
+    "step ignored": (with_momentum(size=lambda s, e, n: e / n), "epsilon / steps"),
+    "nll on logits": (with_momentum(loss="nll"), "nll_loss on raw logits"),
+    "softmax twice": (with_momentum(loss="softmax"), "probabilities"),
+}
+RIGHT["mi_fgsm"] |= {
+    "by hand": with_momentum(),
+    "mean loss, over the mean": with_momentum(
+        loss="mean", scaled=lambda g: g / g.abs().mean((1, 2, 3), keepdim=True)
+    ),
+    "clamped difference": with_momentum(project=lambda z, x, e: x + (z - x).clamp(-e, e)),
+}

@@ -93,6 +93,19 @@ class Linear(nn.Module):
         return self.linear.weight.detach()[target].view(-1, *self.shape)
 
 
+class Quadratic(nn.Module):
+    """Logits 0 and q, q = sum_i slope_i u_i + bend_i u_i^2 / 2, u = x - 0.5; in float64."""
+
+    def __init__(self, slope: list[float], bend: list[float]) -> None:
+        super().__init__()
+        self.slope, self.bend = (torch.tensor(v, dtype=torch.float64) for v in (slope, bend))
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = x.flatten(1) - 0.5
+        q = (self.slope * u + self.bend * u.square() / 2).sum(1)
+        return torch.stack([torch.zeros_like(q), q], 1)
+
+
 def images(n: int = 3, shape: tuple[int, int, int] = (3, 12, 12), seed: int = 0) -> Tensor:
     """Random images strictly inside [0, 1]."""
     return torch.rand(n, *shape, generator=torch.Generator().manual_seed(seed)) * 0.8 + 0.1

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import bridge
 from bridge.core.gradients import target_logits
-from tests.networks import Linear, Plain, images, seeded
+from tests.networks import Linear, Plain, Quadratic, images, seeded
 
 LABELS = torch.tensor([0, 1, 2, 1])
 # Sums of 40 float64 products: rounding is a few 1e-16.
@@ -243,3 +243,50 @@ def test_targeted_attacks_lower_the_loss_of_the_class_to_reach(fashion, method):
             model(bridge.run(method, model, x, goal, epsilon=4 / 255, targeted=True).output), goal
         )
     assert float(after) < float(before)
+
+
+def test_expected_gradients_of_a_linear_model_are_its_weights_times_the_mean_way(linear, x):
+    w = linear.module.weights_of(LABELS)
+    chosen = torch.tensor([[0, 1, 1], [2, 2, 2], [0, 1, 2], [1, 1, 0]])
+    bank, noise = images(3, (2, 4, 5), seed=1).double(), torch.rand(4, 3, 2, 4, 5).double()
+    found = output("expected_gradients", linear, x, n_samples=3, baselines=bank, chosen=chosen)
+    assert torch.allclose(found, w * (x - bank[chosen].mean(1)), **EXACT)
+    found = output("expected_gradients", linear, x, n_samples=3, noise=noise)
+    assert torch.allclose(found, w * (x - noise.mean(1)), **EXACT)
+    wider = bridge.wrap(linear.module, bounds=(-1, 3))
+    found = output("expected_gradients", wider, x, n_samples=3, noise=noise)
+    assert torch.allclose(found, w * (x - (4 * noise - 1).mean(1)), **EXACT)
+    found = output("expected_gradients", linear, x, baselines=0.25)
+    assert torch.allclose(found, w * (x - 0.25), **EXACT)
+
+
+def test_expected_gradients_of_a_quadratic_logit_are_complete_at_points_around_the_middle():
+    # The gradient is linear on the way, so that its mean at a and 1 - a is that in the middle.
+    model = bridge.wrap(Quadratic([1.0, -2.0, 3.0], [4.0, 5.0, -6.0]).eval())
+    x, bank = images(2, (3, 1, 1)).double(), torch.full((1, 3, 1, 1), 0.2).double()
+    alphas, target = torch.tensor([[0.25, 0.75], [0.875, 0.125]]).double(), torch.tensor([1, 1])
+    found = output(
+        "expected_gradients", model, x, target, n_samples=2, baselines=bank, alphas=alphas
+    )
+    expected = model(x)[:, 1] - model(bank)[:, 1]
+    assert torch.allclose(found.sum((1, 2, 3)), expected, **EXACT)
+
+
+def test_mi_fgsm_adds_gradients_over_their_l1_norm():
+    # The gradient is 10 (0.2, 0.5, 0.3) at the start and (-0.6, 0.3, -0.1) after a step of 0.1 up,
+    # each times a number from the cross-entropy. Over their L1 norms they sum to (-0.4, 0.8, 0.2).
+    model = bridge.wrap(Quadratic([2.0, 5.0, 3.0], [-26.0, -47.0, -31.0]).eval())
+    x, label = torch.full((1, 3, 1, 1), 0.5).double(), torch.tensor([0])
+    options = {"epsilon": 0.5, "step_size": 0.1, "steps": 2}
+    for momentum, expected in ((1.0, [0.5, 0.7, 0.7]), (0.0, [0.5, 0.7, 0.5])):
+        found = output("mi_fgsm", model, x, label, momentum=momentum, **options)
+        assert torch.allclose(found.flatten(), torch.tensor(expected).double(), rtol=0, atol=1e-7)
+
+
+def test_mi_fgsm_without_momentum_is_bim_and_by_default_just_reaches_the_edge(fashion):
+    model, x, labels = fashion
+    options = {"epsilon": 0.1, "step_size": 0.02, "steps": 7}
+    plain = output("bim", model, x, labels, **options)
+    assert torch.equal(output("mi_fgsm", model, x, labels, momentum=0.0, **options), plain)
+    far = output("mi_fgsm", model, x * 0 + 0.5, labels, epsilon=0.1, steps=4) - 0.5
+    assert float(far.abs().max()) == pytest.approx(0.1, abs=1e-6)

@@ -41,6 +41,18 @@ def test_torchattacks_fgsm_pgd_and_pgd_l2_pass():
     passes(check(pgd_l2, "pgd_l2"))
 
 
+def test_torchattacks_mi_fgsm_passes():
+    torchattacks = pytest.importorskip("torchattacks")
+
+    def mi_fgsm(model, x, labels, *, epsilon, steps, step_size, momentum):
+        attack = torchattacks.MIFGSM(
+            model, eps=epsilon, alpha=step_size, steps=steps, decay=momentum
+        )
+        return attack(x, labels)
+
+    passes(check(mi_fgsm, "mi_fgsm"))
+
+
 def test_pytorch_grad_cam_passes_through_its_own_chain():
     pytorch_grad_cam = pytest.importorskip("pytorch_grad_cam")
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget

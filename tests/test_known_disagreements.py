@@ -11,7 +11,7 @@ from zennit.rules import ReLUGuidedBackprop
 from zennit.types import Activation
 
 import bridge
-from tests.networks import Skip, images, seeded
+from tests.networks import Quadratic, Skip, images, seeded
 
 TARGET = torch.tensor([0, 1, 2])
 
@@ -97,3 +97,25 @@ def test_captums_trapezoid_weights_do_not_sum_to_one_and_ours_do():
             (n - 1) / n
         )
         assert sum(quadrature("riemann_trapezoid", n)[1]) == pytest.approx(1)
+
+
+def test_foolboxs_mi_fgsm_counts_votes_where_the_papers_weighs_gradients():
+    # Gradients along (0.2, 0.5, 0.3), and after one step along (-0.6, 0.3, -0.1): over their L1
+    # norms they sum to (-0.4, 0.8, 0.2), by their signs to (0, 2, 0), which moves one pixel alone.
+    model = bridge.wrap(Quadratic([2.0, 5.0, 3.0], [-26.0, -47.0, -31.0]).eval())
+    x, label = torch.full((1, 3, 1, 1), 0.5).double(), torch.tensor([0])
+    options = {"epsilon": 0.5, "step_size": 0.1, "steps": 2}
+    for implementation, expected in (
+        ("reference", [0.5, 0.7, 0.7]),
+        ("foolbox", [0.6, 0.7, 0.6]),
+    ):
+        found = bridge.run("mi_fgsm", model, x, label, implementation=implementation, **options)
+        close = torch.tensor(expected).double()
+        assert torch.allclose(found.output.flatten(), close, rtol=0, atol=1e-7), implementation
+    # With a single step, or without momentum, there is nothing to sum.
+    for same in ({"steps": 1}, {"momentum": 0.0}):
+        ours, theirs = (
+            bridge.run("mi_fgsm", model, x, label, implementation=by, **{**options, **same}).output
+            for by in ("reference", "foolbox")
+        )
+        assert torch.equal(ours, theirs)
