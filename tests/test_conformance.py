@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import time
 from pathlib import Path
 
@@ -384,3 +385,17 @@ def test_the_plug_in_brings_fixtures_and_stays_light(bridge_model, bridge_batch)
     code = "import bridge.pytest_plugin, sys; assert not {'torch', 'numpy'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
     assert done.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Unix interrupts by an alarm")
+def test_an_alarm_that_was_set_before_still_goes_off():
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, 60)
+    try:
+        bridge.check(lambda model, x, target: None, "saliency")
+        left, _ = signal.getitimer(signal.ITIMER_REAL)
+        assert 30 < left < 60
+        assert signal.getsignal(signal.SIGALRM) is signal.SIG_IGN
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

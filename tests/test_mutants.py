@@ -149,6 +149,9 @@ PARAMS = {
 }
 
 
+EPSILONS = {"linf": {"linf": [0.1]}, "l2": {"l2": [1.5]}}
+
+
 def batch():
     """Images that reach the bounds, with pixels of no gradient: what separates the mutants."""
     x = images(3)
@@ -184,7 +187,7 @@ def compare(method, function):
         implementations=["reference"],
         functions={method: function},
         params={k: v for k, v in PARAMS.items() if k == method},
-        epsilons={"linf": [0.1], "l2": [1.5]},
+        epsilons=EPSILONS.get(get(method).norm),
         repeats=1,
         progress=False,
     )

@@ -271,7 +271,7 @@ def test_without_lightning_it_says_what_to_install(monkeypatch):
 
 
 def test_probes_check_their_input():
-    with pytest.raises(ValueError, match="every must be at least 1"):
+    with pytest.raises(ValueError, match="every must be a whole number of 1 or more"):
         Probe(seeded(Plain), images(), LABELS, every=0)
     with pytest.raises(ValueError, match="4 classes"):
         Probe(seeded(Plain), images(), [0, 1, 9])

@@ -166,7 +166,11 @@ def updated(update: Update, *, ahead: bool = False) -> Callable[..., Tensor]:
     return deviating
 
 
-@mi_fgsm.twin("foolbox", differs=SIGNS, everywhere=True, leaves="gradients")
+def votes(momentum: float, g: Tensor, gradient: Tensor) -> Tensor:
+    return momentum * g + gradient.sign()
+
+
+@mi_fgsm.twin("foolbox", differs=SIGNS, everywhere=True, leaves="gradients", instead=updated(votes))
 def foolbox(
     model: ModelAdapter,
     x: Tensor,

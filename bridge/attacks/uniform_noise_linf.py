@@ -23,7 +23,21 @@ def draw(x: Tensor, *, noise: Tensor | None, **_: Any) -> dict[str, Tensor]:
     return {} if noise is not None else {"noise": uniform(x, -1, 1)}
 
 
-@attack("uniform_noise_linf", norm="linf", draw=draw, control=True, tiny={"epsilon": 0.1})
+def requires(x: Tensor, *, noise: Tensor | None, **_: Any) -> None:
+    """Raise ValueError where the noise does not fit the images."""
+    if noise is not None and noise.shape != x.shape:
+        shapes = f"shape {tuple(noise.shape)}, expected {tuple(x.shape)}"
+        raise ValueError(f"noise has {shapes}")
+
+
+@attack(
+    "uniform_noise_linf",
+    norm="linf",
+    draw=draw,
+    requires=requires,
+    control=True,
+    tiny={"epsilon": 0.1},
+)
 def uniform_noise_linf(
     model: ModelAdapter,
     x: Tensor,
@@ -51,19 +65,6 @@ def largest(u: Tensor) -> Tensor:
     return per_image(linf_norm(u), u)
 
 
-@uniform_noise_linf.twin("foolbox", differs=LARGEST, everywhere=True)
-def foolbox(
-    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
-) -> Tensor:
-    import eagerpy
-    from foolbox.attacks import LinfAdditiveUniformNoiseAttack
-
-    attack = LinfAdditiveUniformNoiseAttack()
-    if noise is not None:
-        attack.sample_noise = lambda images: eagerpy.astensor(noise.to(x))
-    return run_foolbox(attack, model, x, labels, epsilon=epsilon, clipped=True)
-
-
 @uniform_noise_linf.variant("it does not scale the noise to its largest absolute value")
 def not_scaled(
     model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
@@ -80,6 +81,19 @@ def positive_clipped(
     u = drawn(x, noise)
     scaled = epsilon * u / u.amax((1, 2, 3), keepdim=True)
     return (x + scaled.clamp(-epsilon, epsilon)).clamp(*model.bounds)
+
+
+@uniform_noise_linf.twin("foolbox", differs=LARGEST, everywhere=True, instead=positive_clipped)
+def foolbox(
+    model: ModelAdapter, x: Tensor, labels: Tensor, *, epsilon: float, noise: Tensor | None
+) -> Tensor:
+    import eagerpy
+    from foolbox.attacks import LinfAdditiveUniformNoiseAttack
+
+    attack = LinfAdditiveUniformNoiseAttack()
+    if noise is not None:
+        attack.sample_noise = lambda images: eagerpy.astensor(noise.to(x))
+    return run_foolbox(attack, model, x, labels, epsilon=epsilon, clipped=True)
 
 
 @uniform_noise_linf.variant("it divides by the largest positive value and leaves the ball")

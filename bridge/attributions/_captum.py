@@ -6,7 +6,12 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from bridge.core.gradients import input_gradient
+from bridge.core.model import ModelAdapter
+from bridge.core.relu import relus
+from bridge.core.state import hooked
 
 _NOTICES = (
     "Setting backward hooks on ReLU activations",
@@ -32,3 +37,23 @@ def quiet(attribute: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
 def as_baseline(baseline: float | Tensor, x: Tensor) -> float | Tensor:
     """A baseline as Captum takes it: a number, or a tensor of the images' shape."""
     return baseline.to(x).expand_as(x) if isinstance(baseline, Tensor) else baseline
+
+
+def clipped_at_inputs(model: ModelAdapter, x: Tensor, target: Tensor, *, of_output: bool) -> Tensor:
+    """The gradient as Captum's hooks change it: at a ReLU's input tensor, for all of its uses.
+
+    Only the positive part passes there of what arrives, or (`of_output`, as in deconvolution) of
+    what arrived at the ReLU's output.
+    """
+
+    def see(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        arrived: list[Tensor] = []
+
+        def clip(gradient: Tensor) -> Tensor:
+            return (arrived[-1] if of_output and arrived else gradient).relu()
+
+        output.register_hook(arrived.append)
+        inputs[0].register_hook(clip)
+
+    with hooked(relus(model), see):
+        return input_gradient(model, x, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bridge.attributions._captum import SKIP, quiet
+from bridge.attributions._captum import SKIP, clipped_at_inputs, quiet
 from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import attribution, get
@@ -23,7 +23,11 @@ def fused(shared: Shared) -> Tensor:
     return shared["deconvolution_gradient"]
 
 
-@deconvolution.twin("captum", differs=SKIP)
+def at_inputs(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return clipped_at_inputs(model, x, target, of_output=True)
+
+
+@deconvolution.twin("captum", differs=SKIP, instead=at_inputs)
 def captum(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
     from captum.attr import Deconvolution
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
 from bridge.core.norms import per_image
-from bridge.core.parameters import Domain, Draw, Samples
+from bridge.core.parameters import Domain, Draw, DrawnIndex, Samples
 from bridge.core.registry import attribution
 from bridge.core.shared import Shared
 from bridge.fused.chunks import GRADIENT, chunks
@@ -103,7 +103,7 @@ def expected_gradients(
     baselines: Baselines = None,
     alphas: Draw = None,
     noise: Draw = None,
-    chosen: Draw = None,
+    chosen: DrawnIndex = None,
 ) -> Tensor:
     """mean over n_samples of (x - b) * d logit_t / d x at a x + (1 - a) b, a uniform in [0, 1).
 

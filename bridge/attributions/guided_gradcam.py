@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from bridge.attributions._captum import SKIP, quiet
+from bridge.attributions._captum import SKIP, clipped_at_inputs, quiet
 from bridge.attributions._parts import fast
 from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
@@ -37,7 +37,12 @@ def fused(shared: Shared, *, interpolation: str) -> Tensor:
     return shared["guided_gradient"] * F.interpolate(cam, shared.x.shape[2:], mode=interpolation)
 
 
-@guided_gradcam.twin("captum", differs=SKIP, leaves="graph")
+def at_inputs(model: ModelAdapter, x: Tensor, target: Tensor, *, interpolation: str) -> Tensor:
+    guided = clipped_at_inputs(model, x, target, of_output=False)
+    return _product(guided, _cam(model, x, target), interpolation)
+
+
+@guided_gradcam.twin("captum", differs=SKIP, leaves="graph", instead=at_inputs)
 def captum(model: ModelAdapter, x: Tensor, target: Tensor, *, interpolation: str) -> Tensor:
     from captum.attr import GuidedGradCam
 

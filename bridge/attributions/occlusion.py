@@ -43,6 +43,7 @@ def linear(
     "occlusion",
     paper="arXiv:1311.2901",
     requires=requires_windows,
+    gradient=False,
     axioms=("implementation invariance", "linearity"),
     linear=linear,
     quickest={"window": half, "stride": half},

@@ -50,7 +50,7 @@ def smooth_grad(
     """
     total = torch.zeros_like(x)
     for noise in _noise(x, n_samples, stdev):
-        total += input_gradient(model, x + noise, target)
+        total += input_gradient(model, (x + noise).to(x), target)
     return total / n_samples
 
 
@@ -71,12 +71,13 @@ def fused(shared: Shared, *, n_samples: int, stdev: float) -> Tensor:
         # On a CPU the generator works in blocks of 16: noise drawn chunk after chunk is the noise
         # drawn at once.
         def noisy(image: Tensor, sample: Tensor) -> Tensor:
-            return x[image] + stdev * torch.randn(len(image), *x.shape[1:], dtype=torch.float32)
+            noise = torch.randn(len(image), *x.shape[1:], dtype=torch.float32)
+            return (x[image] + stdev * noise).to(x)
     else:
         noise = torch.randn(len(x), n_samples, *x.shape[1:], dtype=torch.float32, device=x.device)
 
         def noisy(image: Tensor, sample: Tensor) -> Tensor:
-            return x[image] + stdev * noise[image, sample]
+            return (x[image] + stdev * noise[image, sample]).to(x)
 
     return gradient_sum(shared.model, x, shared.target, noisy, weights)
 

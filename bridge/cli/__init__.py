@@ -11,9 +11,11 @@ import pkgutil
 import click
 
 from bridge import __version__
+from bridge.cli._group import HELP, Commands
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, expose_value=False, help=HELP)
 @click.version_option(__version__, prog_name="gradbridge")
 def main() -> None:
     """Attributions and attacks of any image classifier, cross-checked.

@@ -92,7 +92,7 @@ class ModelChoice:
         from bridge.load import load_model
 
         wrapping: dict[str, Any] = {"mean": self.mean, "std": self.std, "layer": self.layer}
-        given = {name: value for name, value in wrapping.items() if value}
+        given = {name: value for name, value in wrapping.items() if value is not None}
         model = load_model(self.source, weights=self.weights, device=self.device, **given)
         dtype = getattr(torch, self.dtype)
         return model if model.dtype in (dtype, None) else model.astype(dtype)
@@ -105,7 +105,7 @@ class ImageChoice:
     source: str | None = option(
         "--data",
         metavar="SOURCE",
-        help="samples:NAME, folder:PATH, npz:FILE, torchvision:NAME or sklearn:digits "
+        help="samples:NAME, folder:PATH, csv:FILE, npz:FILE, torchvision:NAME or sklearn:digits "
         "[default: fits the model].",
     )
     count: int = option("-n", "--images", default=16, show_default=True, help="How many images.")
@@ -113,12 +113,12 @@ class ImageChoice:
         "--size", type=int, help="Resize the shorter side to this and crop the centre."
     )
 
-    def load(self, model: ModelChoice) -> tuple[str, Tensor, Tensor]:
+    def load(self, model: ModelChoice, adapter: ModelAdapter) -> tuple[str, Tensor, Tensor | None]:
         """Their source, and the images with their labels, for this model."""
         import torch
 
         source = self.source or fitting_images(model.source)
-        x, labels = labelled(source, self.count, self.size)
+        x, labels = fitting(adapter, source, self.count, self.size)
         return source, x.to(model.device, getattr(torch, model.dtype)), labels
 
 
@@ -168,16 +168,18 @@ class MethodChoice:
         return found
 
 
-def labelled(source: str, count: int, size: int | None) -> tuple[Tensor, Tensor]:
-    """So many images of a source with their labels. Raises ValueError where it has no labels."""
-    from bridge.load import load_batch
+def fitting(
+    adapter: ModelAdapter, source: str, count: int, size: int | None
+) -> tuple[Tensor, Tensor | None]:
+    """So many images of a source as the model takes them, with its own numbers as labels."""
+    from bridge.load import channels_of, load_batch, load_data, warn_of_other_classes
 
-    x, labels = load_batch(source, count, size=size)
-    if labels is None:
-        raise ValueError(
-            f"the images of {source} have no labels: put those of each class into a folder, "
-            "or list them as path,label in csv:FILE"
-        )
+    # Image files are of colour or gray as it comes: a model of gray images gets them gray.
+    files = source.partition(":")[0] in ("folder", "csv")
+    gray = 1 if files and channels_of(adapter) == 1 else None
+    x, labels = load_batch(source, count, size=size, class_names=adapter.class_names, channels=gray)
+    if adapter.class_names is None and labels is not None:
+        warn_of_other_classes(adapter, x, load_data(source).class_names, source)
     return x, labels
 
 

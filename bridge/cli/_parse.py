@@ -18,6 +18,8 @@ def numbers(text: str) -> tuple[float, ...]:
     >>> numbers("1/4, 0.1")
     (0.25, 0.1)
     """
+    if not text.replace(",", "").strip():
+        raise click.BadParameter(f"{text!r} is empty: expected numbers or fractions such as 8/255")
     return tuple(_number(part) for part in names(text))
 
 
@@ -27,7 +29,22 @@ def names(text: str) -> tuple[str, ...]:
     >>> names("saliency, pgd")
     ('saliency', 'pgd')
     """
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise click.BadParameter(f"{text!r} is empty: expected one or several between commas")
+    return found
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers of 1 or more between commas.
+
+    >>> whole_numbers("1, 8")
+    (1, 8)
+    """
+    found = tuple(part for part in names(text))
+    if not all(re.fullmatch("[0-9]{1,9}", part) and int(part) for part in found):
+        raise click.BadParameter(f"{text!r} should be whole numbers of 1 or more, such as 1,8")
+    return tuple(map(int, found))
 
 
 def value(text: str) -> Any:

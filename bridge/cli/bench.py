@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bridge.cli._options import MethodChoice, fitting_images, gather, labelled, option
-from bridge.cli._parse import numbers
-from bridge.cli._terminal import command_line, run_folder, short_warnings, usage_errors
+from bridge.cli._folder import RunFolder
+from bridge.cli._options import MethodChoice, fitting, fitting_images, gather, option
+from bridge.cli._parse import whole_numbers
+from bridge.cli._terminal import command_line, one_line, show, tell, usage_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from bridge.core.model import ModelAdapter
+    from bridge.study.benchmark_record import Benchmark
+
+    Models = Mapping[str, ModelAdapter]
 
 # What `--quick` runs: every kind of work, each in seconds; their parameters are the methods' own.
 QUICK = (
@@ -53,9 +62,9 @@ class Networks:
     size: int | None = option(
         "--size", type=int, help="Resize the shorter side to this and crop the centre."
     )
-    batches: tuple[float, ...] = option(
+    batches: tuple[int, ...] = option(
         "--batch",
-        type=numbers,
+        type=whole_numbers,
         default="8",
         show_default=True,
         metavar="SIZES",
@@ -68,7 +77,7 @@ class Networks:
         """The models, by their sources."""
         return self.given or ("zoo:fashion_cnn",)
 
-    def load(self) -> dict[str, Any]:
+    def load(self) -> Models:
         """The wrapped models by their sources."""
         from bridge.load import load_model
 
@@ -77,14 +86,18 @@ class Networks:
             for source in self.sources
         }
 
-    def images(self, source: str, n: int) -> tuple[Tensor, Tensor]:
-        """n images with their labels for the model of a source."""
-        x, labels = labelled(self.data or fitting_images(source), n, self.size)
-        return x.to(self.device), labels
+    def images(self, models: Models, source: str, n: int) -> tuple[Tensor, Tensor]:
+        """n images for the model of a source, with their labels, or with what it says of them."""
+        from bridge.metrics.attack import classify
 
-    def side(self) -> int:
+        model = models[source]
+        x, labels = fitting(model, self.data or fitting_images(source), n, self.size)
+        x = x.to(self.device)
+        return x, classify(model, x)[0] if labels is None else labels
+
+    def side(self, models: Models) -> int:
         """The shortest side of all models' images."""
-        return min(min(self.images(source, 1)[0].shape[2:]) for source in self.sources)
+        return min(min(self.images(models, source, 1)[0].shape[2:]) for source in self.sources)
 
 
 @dataclass(frozen=True)
@@ -99,10 +112,15 @@ class Timing:
         "Repeatable.",
     )
     rounds: int = option(
-        "--rounds", default=5, show_default=True, help="Timed runs of each, taken in turns."
+        "--rounds",
+        type=click.IntRange(min=1),
+        default=5,
+        show_default=True,
+        help="Timed runs of each, taken in turns.",
     )
     threads: int = option(
         "--threads",
+        type=click.IntRange(min=1),
         default=1,
         show_default=True,
         help="CPU threads; with one, other processes disturb least.",
@@ -119,45 +137,74 @@ class Timing:
 @click.option("--seed", default=0, show_default=True)
 @click.option(
     "--out",
-    type=click.Path(file_okay=False),
-    help="The folder for the results [default: runs/<time>-bench].",
+    type=click.Path(),
+    help="The folder for the results, which must not exist yet [default: runs/<time>-bench].",
 )
+@click.option("--force", is_flag=True, help="Replace the run that is in --out.")
 def bench(
-    networks: Networks, methods: MethodChoice, timing: Timing, seed: int, out: str | None
+    networks: Networks,
+    methods: MethodChoice,
+    timing: Timing,
+    seed: int,
+    out: str | None,
+    force: bool,
 ) -> None:
     """Time methods by all their implementations, taken in turns.
 
     Prints ratios, passes, memory and whether the answer is right as Markdown, and saves the tables
-    with a figure. Exit code 0 when something was timed, 2 for wrong usage.
+    with a figure. Ctrl-C keeps what is finished. Exit code 0 when something was timed, 1 when
+    nothing was, 2 for wrong usage, 130 or 143 when a signal ended it.
     """
     import torch
 
     from bridge.study.benchmark import benchmark
+    from bridge.study.interruption import interruptible, orderly
 
-    short_warnings()
     torch.set_num_threads(timing.threads)
-    with usage_errors():
-        chosen, params, rounds = methods.chosen, methods.params, timing.rounds
-        if timing.quick:
-            chosen, rounds = chosen or QUICK, min(rounds, QUICK_ROUNDS)
-            params = _small(chosen, params, networks.side())
-        result = benchmark(
-            networks.load(),
-            networks.images,
-            methods=chosen,
-            implementations=methods.implementations,
-            functions=methods.functions(),
-            params=params,
-            batches=[int(n) for n in networks.batches],
-            accelerations=timing.accelerations,
-            rounds=rounds,
-            seed=seed,
+    with orderly() as stop:
+        folder = RunFolder(out, "bench", force)
+        try:
+            with usage_errors(), redirect_stdout(sys.stderr):
+                with interruptible():
+                    models = networks.load()
+                    functions = methods.functions()
+                chosen, params, rounds = methods.chosen, methods.params, timing.rounds
+                if timing.quick:
+                    chosen, rounds = chosen or QUICK, min(rounds, QUICK_ROUNDS)
+                    params = _small(chosen, params, networks.side(models))
+                result = benchmark(
+                    models,
+                    partial(networks.images, models),
+                    methods=chosen,
+                    implementations=methods.implementations,
+                    functions=functions,
+                    params=params,
+                    batches=networks.batches,
+                    accelerations=timing.accelerations,
+                    rounds=rounds,
+                    seed=seed,
+                )
+            result.manifest["command"] = command_line()
+            well = show(str(result))
+            well &= _save(result, folder)
+        finally:
+            folder.discard()
+    if not result.finished or stop.exit_code:
+        sys.exit(stop.exit_code or 128 + signal.SIGINT)
+    sys.exit(0 if len(result.records) and well else 1)
+
+
+def _save(result: Benchmark, folder: RunFolder) -> bool:
+    """Save it; whether that went well."""
+    try:
+        path = folder.save(result)
+    except (OSError, ValueError) as error:
+        tell(
+            f"Error: the results could not be saved in {folder.path}: {one_line(error)}; what is "
+            "printed is all that is left of them"
         )
-    result.manifest["command"] = command_line()
-    saved = result.save(run_folder(out, "bench"))
-    click.echo(str(result))
-    click.echo(f"Saved in {saved}: run.json, records (Parquet), benchmark.md and benchmark.png")
-    sys.exit(0 if len(result.records) else 1)
+        return False
+    return show(f"Saved in {path}: run.json, records (Parquet), benchmark.md and benchmark.png")
 
 
 def _small(

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bridge.cli._folder import RunFolder
 from bridge.cli._options import ImageChoice, MethodChoice, ModelChoice, gather, option
 from bridge.cli._parse import numbers
-from bridge.cli._terminal import (
-    coloured,
-    command_line,
-    run_folder,
-    short_warnings,
-    usage_errors,
-)
+from bridge.cli._terminal import coloured, command_line, one_line, show, tell, usage_errors
 
 if TYPE_CHECKING:
     from bridge.study.comparison import Comparison
@@ -57,9 +54,10 @@ class Output:
 
     folder: str | None = option(
         "--out",
-        type=click.Path(file_okay=False),
-        help="The run directory [default: runs/<time>-<model>].",
+        type=click.Path(),
+        help="The run directory, which must not exist yet [default: runs/<time>-<model>].",
     )
+    force: bool = option("--force", is_flag=True, help="Replace the run that is in --out.")
     report: bool = option(
         "--report/--no-report",
         default=True,
@@ -72,6 +70,12 @@ class Output:
 @click.command()
 @gather(model=ModelChoice, images=ImageChoice, methods=MethodChoice, sizes=AttackSizes)
 @click.option(
+    "--target",
+    type=click.Choice(["labels", "predicted"]),
+    help="What is explained and attacked: the labels, or what the model predicts "
+    "[default: the labels where there are any].",
+)
+@click.option(
     "--repeats",
     type=int,
     help="Timed runs of each cell after a warm-up [default: 3, fewer where slow].",
@@ -83,6 +87,7 @@ def compare(
     images: ImageChoice,
     methods: MethodChoice,
     sizes: AttackSizes,
+    target: str | None,
     repeats: int | None,
     seed: int,
     output: Output,
@@ -90,46 +95,78 @@ def compare(
     """Run methods by all their implementations on real images; print and save the tables.
 
     Without arguments: 16 Fashion-MNIST samples through the embedded classifier, everything there
-    is. The run directory gets the tables, the outputs, a figure and a report. Exit code 0 when the
-    comparison ran (disagreements are results), 1 when nothing could be compared, 2 for wrong usage.
+    is. The run directory gets the tables, the outputs, a figure and a report. Ctrl-C keeps what is
+    finished. Exit code 0 when the comparison ran (disagreements are results), 1 when nothing could
+    be compared or saved, 2 for wrong usage, 130 or 143 when a signal ended it.
     """
     import bridge
+    from bridge.study.interruption import interruptible, orderly
 
-    short_warnings()
-    with usage_errors():
-        adapter = model.load()
-        source, x, labels = images.load(model)
-        result = bridge.compare(
-            adapter,
-            x,
-            labels,
-            methods=methods.chosen,
-            implementations=methods.implementations,
-            functions=methods.functions(),
-            params=methods.params,
-            epsilons=sizes.given,
-            repeats=3 if repeats is None else repeats,
-            seed=seed,
-            timing_seconds=TENTH_OF_A_SECOND if repeats is None else float("inf"),
-        )
-    result.manifest["data"] = {"source": source, "images": len(x), "size": images.size}
-    result.manifest["command"] = command_line()
-    folder = result.save(run_folder(output.folder, model.source))
-    figure = result.figure(folder / "panels.png")
-    report = folder / "report.html"
-    if output.report:
-        result.report(report, title=f"{model.source} on {source}")
-    if output.as_json:
-        click.echo(_json(result, folder))
-    else:
-        what = f"{len(x)} images of {source} through {model.source} on {model.device}"
-        click.echo(f"{what}, seed {seed}\n")
-        click.echo(coloured(str(result)))
-        files = f"run.json, tables (Parquet), tensors.safetensors and {figure.name}"
-        click.echo(f"\nSaved in {folder}: {files}")
+    with orderly() as stop:
+        folder = RunFolder(output.folder, model.source, output.force)
+        try:
+            # What the user's own code and downloads print is no part of the result.
+            with usage_errors(), redirect_stdout(sys.stderr):
+                with interruptible():
+                    adapter = model.load()
+                    source, x, labels = images.load(model, adapter)
+                    if labels is None and target == "labels":
+                        raise ValueError(f"the images of {source} have no labels")
+                    functions = methods.functions()
+                result = bridge.compare(
+                    adapter,
+                    x,
+                    labels,
+                    methods=methods.chosen,
+                    implementations=methods.implementations,
+                    functions=functions,
+                    target="predicted" if target == "predicted" else None,
+                    params=methods.params,
+                    epsilons=sizes.given,
+                    repeats=3 if repeats is None else repeats,
+                    seed=seed,
+                    timing_seconds=TENTH_OF_A_SECOND if repeats is None else float("inf"),
+                    keep=folder.path,
+                )
+            result.manifest["data"] = {"source": source, "images": len(x), "size": images.size}
+            result.manifest["command"] = command_line()
+            if not result.outputs and not result.finished:
+                tell(f"Stopped by {result.manifest['stopped_by']} before anything had run.")
+                sys.exit(stop.exit_code or 128 + signal.SIGINT)
+            what = f"{len(x)} images of {source} through {model.source} on {model.device}"
+            text = f"{what}, seed {seed}\n\n{result}"
+            # First, so that it is seen whatever becomes of the files.
+            well = show(_json(result, folder.path) if output.as_json else coloured(text))
+            well &= _save(result, folder, output, f"{model.source} on {source}")
+        finally:
+            folder.discard()
+    if not result.finished or stop.exit_code:
+        sys.exit(stop.exit_code or 128 + signal.SIGINT)
+    sys.exit(0 if result.outputs and well else 1)
+
+
+def _save(result: Comparison, folder: RunFolder, output: Output, title: str) -> bool:
+    """Save the run, then what is made from it; whether all of that went well."""
+    try:
+        path = folder.save(result)
+    except (OSError, ValueError) as error:
+        left = f"what is left of it is printed{', and parts are in the folder' * folder.kept}"
+        tell(f"Error: the run could not be saved in {folder.path}: {one_line(error)}; {left}")
+        return False
+    written = "run.json, tables (Parquet), tensors.safetensors"
+    well = True
+    try:
+        written += f" and {result.figure(path / 'panels.png').name}"
         if output.report:
-            click.echo(f"To look at, and to send on: {report}")
-    sys.exit(0 if result.outputs else 1)
+            result.report(path / "report.html", title=title)
+    except Exception as error:  # whatever stands between us and a picture
+        tell(f"Error: the run is saved in {path}, but not all that shows it: {one_line(error)}")
+        well = False
+    if not output.as_json:
+        show(f"\nSaved in {path}: {written}")
+        if output.report and well:
+            show(f"To look at, and to send on: {path / 'report.html'}")
+    return well
 
 
 def _json(result: Comparison, folder: Path) -> str:

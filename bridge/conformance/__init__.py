@@ -19,6 +19,8 @@ from bridge.conformance.diagnosis import diagnose
 from bridge.conformance.report import CheckReport, CheckResult, command
 from bridge.conformance.subject import TOOK_TOO_LONG, CheckFailed, Skipped, Subject
 from bridge.conformance.worlds import World
+from bridge.core.errors import in_words
+from bridge.core.parameters import check_positive, check_seed
 from bridge.core.preflight import preflight
 from bridge.core.registry import get
 from bridge.core.tags import Function
@@ -61,6 +63,12 @@ def check(
     >>> report.cause.partition(" (")[0]
     'the absolute value is missing: it is the signed gradient'
     """
+    if on_fail not in ("return", "raise"):
+        raise ValueError(f"unknown on_fail {on_fail!r}: expected 'return' or 'raise'")
+    if not isinstance(expected_failures, Mapping):
+        raise TypeError(
+            f"expected_failures is {expected_failures!r}, expected a mapping of checks to reasons"
+        )
     stated = params or {}
     subject, checks = _prepare(function, method, model, batch, stated, seed, limit_seconds)
     unknown = [name for name in expected_failures if name not in {c.name for c in checks}]
@@ -157,12 +165,19 @@ def _prepare(
     if not callable(function):
         kind = type(function).__name__
         raise TypeError(f"expected a function f(model, x, target, **params), got {kind}")
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params is {params!r}, expected a mapping of parameters to values")
     definition.bind(params)
+    definition.check_values(params)
+    check_positive("limit_seconds", limit)
+    check_seed(seed)
     subject = Subject(function, definition, dict(params), limit)
     extra = None
     if (model is None) != (batch is None):
         raise TypeError("give both model and batch (x, classes), or neither")
     if model is not None and batch is not None:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise TypeError("batch must be a pair (x, classes)")
         adapter, x, target = preflight(model, *batch)
         extra = World("", adapter.astype(torch.float64), x.double(), target)
     with torch.inference_mode(False), _one_thread():
@@ -182,5 +197,5 @@ def _perform(each: Check) -> CheckResult:
     except Skipped as error:
         return CheckResult(each.name, "skipped", str(error))
     except Exception as error:  # an output so odd that the check itself stumbles over it
-        kind = type(error).__name__
-        return CheckResult(each.name, "failed", f"its output could not be checked: {kind}: {error}")
+        told = f"its output could not be checked: {in_words(error)}"
+        return CheckResult(each.name, "failed", told)

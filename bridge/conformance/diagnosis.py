@@ -13,6 +13,7 @@ from bridge.conformance import attack_causes, attribution_causes
 from bridge.conformance.judging import FIRST_LOOK, averages, draws_itself
 from bridge.conformance.subject import CheckFailed, Predict, Skipped, Subject
 from bridge.conformance.worlds import World, base
+from bridge.core.method import Variant
 from bridge.metrics import agreement
 
 # A cause explains an output if nothing is left but what float32 inside of it may round.
@@ -48,10 +49,21 @@ def diagnose(subject: Subject, failing: Sequence[World]) -> str:
     if not finite:
         return f"the output has values that are not finite ({evidence[0].world.name})"
     found = _ignored_parameters(subject, finite) or _explained(subject, finite)
-    if found:
-        return found
-    known = subject.twin
-    return known.differs if known is not None and known.differs else NOT_RECOGNISED
+    return found or _known(subject, finite) or NOT_RECOGNISED
+
+
+def _known(subject: Subject, evidence: Sequence[Evidence]) -> str:
+    """What is known of this library's implementation, where it explains everything here too."""
+    twin = subject.twin
+    if twin is None or twin.instead is None:
+        return ""
+    variant = Variant(twin.differs, twin.instead)
+
+    def predict(subject: Subject, world: World) -> Tensor:
+        return subject.deviating(variant, world)
+
+    explains = all(_explains(subject, predict, each) for each in evidence)
+    return twin.differs if explains else ""
 
 
 def _explained(subject: Subject, evidence: Sequence[Evidence]) -> str:

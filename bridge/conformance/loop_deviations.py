@@ -163,11 +163,13 @@ part("it uses the gradient of the first step throughout", LOOPS, first_gradient=
 
 
 def _added(recipe: Detailed, decay: float) -> Detailed | None:
-    return None if recipe.momentum else replace(recipe, momentum=decay, momentum_norm=unit_l1)
+    if recipe.has_momentum:
+        return None
+    return replace(recipe, momentum=decay, momentum_norm=unit_l1)
 
 
 def _changed(recipe: Detailed, **changes: Any) -> Detailed | None:
-    return replace(recipe, **changes) if recipe.momentum else None
+    return replace(recipe, **changes) if recipe.has_momentum else None
 
 
 @deviation("it adds momentum (decay 1)", LOOPS)

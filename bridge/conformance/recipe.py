@@ -57,6 +57,11 @@ class Detailed(Recipe):
     first_gradient: bool = False
     perturbation: bool = False
 
+    @property
+    def has_momentum(self) -> bool:
+        """Whether it sums gradients up, also where its decay is 0 and nothing is left of a sum."""
+        return self.momentum != 0 or self.momentum_norm is not None
+
 
 Change = Callable[[Detailed, World], Detailed | None]
 
@@ -113,7 +118,7 @@ def follow(recipe: Detailed, world: World) -> Tensor:
             g, logits = _look(recipe, model, here, labels)
             first = g if first is None else first
             g = first if recipe.first_gradient else g
-            if recipe.momentum:
+            if recipe.has_momentum:
                 normalised = g if recipe.momentum_norm is None else recipe.momentum_norm(g)
                 g = velocity = recipe.momentum * velocity + normalised
             moved = here + sign * recipe.step * recipe.direction(g)

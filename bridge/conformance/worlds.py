@@ -37,7 +37,8 @@ class World:
     def with_param(self, name: str, value: Any) -> World:
         """The same world with another value of one parameter."""
         params = {**self.params, name: value}
-        return replace(self, name=f"{name}={value!r}", params=params, varied=name)
+        shown = f"a tensor of {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        return replace(self, name=f"{name}={shown}", params=params, varied=name)
 
     def predicted(self) -> Tensor:
         """The model's own classes, (n,)."""

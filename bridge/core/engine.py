@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bridge.core.budget import check_budget
+from bridge.core.errors import ends_us, left, remedy
+from bridge.core.kinds import eagerly, is_scripted
 from bridge.core.method import Method, accepts, name_of, several, sizes
 from bridge.core.model import ModelAdapter, logits_of
+from bridge.core.output import (
+    check_output,
+    is_ours,
+    not_finite,
+    not_finite_logits,
+    parts,
+    together,
+    traces,
+)
+from bridge.core.parameters import check_seed
 from bridge.core.preflight import check_needs, preflight
 from bridge.core.registry import get
-from bridge.core.state import frozen, seeded
+from bridge.core.state import frozen, seeded, settings
 from bridge.core.tags import Function
 from bridge.core.timer import synchronise
+from bridge.core.turns import turn
 from bridge.core.types import Run, Unsupported
+from bridge.core.warn import warn
+from bridge.core.watch import watched
 
 
 @torch.inference_mode(False)
@@ -39,11 +57,13 @@ def run(
     label to attack (with `targeted=True` the class to reach). `implementation` is "reference",
     "fused", a library with a twin, or a function of the same signature. Random numbers come from
     `seed`; the random state, the model and the images are left as they were. An attack takes a list
-    as `epsilon`, and its output then has a leading axis ("fused" runs them in one batch).
+    as `epsilon`, and its output then has a leading axis ("fused" runs them in one batch). Threads
+    take turns. Warns where the output is not finite, and where the implementation changed the
+    model's weights, which are put back.
 
     Raises KeyError for an unknown method or implementation, TypeError for an unknown parameter,
     ValueError for parameters, images, labels or a model that do not fit (see
-    `bridge.core.preflight`), and whatever the implementation raises.
+    `bridge.core.preflight`), and whatever the implementation raises (RuntimeError for sys.exit).
 
     >>> import bridge
     >>> model = bridge.load_model("zoo:fashion_cnn")
@@ -52,31 +72,51 @@ def run(
     >>> found.output.shape, found.forwards, found.backwards
     (torch.Size([2, 1, 28, 28]), 2, 2)
     """
+    check_seed(seed)
     method = get(name)
     bound = method.bind(params)
     what = "target" if method.kind == "attribution" else "labels"
-    adapter, images, classes = preflight(model, x, target, what=what)
-    method.check(images, bound)
-    check_needs(method, adapter, images)
-    if isinstance(implementation, str):
-        function, by = method.function(implementation), implementation
-    else:
-        function, by = implementation, name_of(implementation)
-    return execute(method, function, by, adapter, images, classes, bound, seed)
+    with turn():
+        adapter, images, classes = preflight(model, x, target, what=what)
+        method.check(images, bound)
+        check_budget(method, bound.get("epsilon"), images, adapter.bounds)
+        check_needs(method, adapter, images)
+        if isinstance(implementation, str):
+            function, by = method.function(implementation), implementation
+        elif callable(implementation):
+            function, by = implementation, name_of(implementation)
+        else:
+            raise TypeError(
+                f"implementation must be a function or one of the names "
+                f"{list(method.implementations())}, got {implementation!r}"
+            )
+        found = execute(method, function, by, adapter, images, classes, bound, seed, watch=True)
+    for each in found.noticed:
+        if each.stage == "logits":
+            raise ValueError(each.message)
+        warn(each.message)
+    return found
 
 
 @dataclass
 class Passes:
-    """Images that went forwards and backwards through the whole model."""
+    """Images that went forwards and backwards through the whole model.
+
+    `finite`: whether the first logits were (a tensor, so that nobody waits for a GPU).
+    """
 
     forwards: int = 0
     backwards: int = 0
+    finite: Tensor | None = None
 
 
 @contextmanager
 def session(model: ModelAdapter) -> Iterator[Passes]:
-    """Everything that runs on a model runs in one: gradients on, frozen, its passes counted."""
-    with torch.enable_grad(), frozen(model), _counted(model) as passes:
+    """Everything that runs on a model runs in one: gradients on, frozen, its passes counted.
+
+    Torch's own settings are put back too.
+    """
+    with torch.enable_grad(), settings(), frozen(model), _counted(model) as passes:
         yield passes
 
 
@@ -90,23 +130,26 @@ def execute(
     params: Mapping[str, Any],
     seed: int,
     passes: Passes | None = None,
+    *,
+    watch: bool = False,
 ) -> Run:
     """Run checked images through one implementation; parameters and output are checked here.
 
     `params` are all of the method's. Several epsilons run one after another and are stacked, unless
-    the implementation takes them at once. `passes` belong to a session that is open already.
+    the implementation takes them at once. `passes` belong to a session that is open already. With
+    `watch` the weights are copied around an implementation that is not our own, put back where it
+    changed them, and that is noticed; outside of the seconds that it is said to take.
     """
     method.check(x, params)
     given = dict(params)
+    watch = watch and (model.writes or not is_ours(method, function))
+    call = partial(_once, method, function, implementation, model, x, target)
     if not several(given.get("epsilon")):
-        return _once(method, function, implementation, model, x, target, given, seed, passes)
+        return call(given, seed, passes, watch)
     given["epsilon"] = sizes(given["epsilon"])
     if getattr(function, "takes_several", False):
-        return _once(method, function, implementation, model, x, target, given, seed, passes)
-    runs = []
-    for epsilon in given["epsilon"]:
-        one = {**given, "epsilon": epsilon}
-        runs.append(_once(method, function, implementation, model, x, target, one, seed, passes))
+        return call(given, seed, passes, watch)
+    runs = [call({**given, "epsilon": each}, seed, passes, watch) for each in given["epsilon"]]
     return Run(
         method.name,
         implementation,
@@ -115,7 +158,8 @@ def execute(
         sum(run.seconds for run in runs),
         sum(run.forwards for run in runs),
         sum(run.backwards for run in runs),
-        {key: torch.stack([run.details[key] for run in runs]) for key in runs[0].details},
+        together([run.details for run in runs]),
+        tuple(dict.fromkeys(each for run in runs for each in run.noticed)),
     )
 
 
@@ -129,48 +173,66 @@ def _once(
     params: dict[str, Any],
     seed: int,
     passes: Passes | None,
+    watch: bool,
 ) -> Run:
     """One call: seeded, frozen, timed, counted; its output checked and detached."""
     given = accepted(function, method, params)
+    if implementation not in method.implementations():
+        check_call(function, method, given)
     images, classes = x.clone(), target.clone()
-    with seeded(seed), session(model) if passes is None else nullcontext(passes) as counter:
+    counting = session(model) if passes is None else nullcontext(passes)
+    with (
+        seeded(seed),
+        counting as counter,
+        eagerly(model.module, when=bool(method.needs)),  # these hook modules inside
+        watched(model.module, when=watch) as written,
+    ):
         forwards, backwards = counter.forwards, counter.backwards
         synchronise(x.device)
         start = time.perf_counter()
-        returned = function(model, images, classes, **given)
+        with _its_own_failure(implementation):
+            returned = function(model, images, classes, **given)
         synchronise(x.device)
         seconds = time.perf_counter() - start
         spent = counter.forwards - forwards, counter.backwards - backwards
-    is_pair = isinstance(returned, tuple) and len(returned) == 2
-    output, details = returned if is_pair else (returned, {})
-    _check_output(method, implementation, x, params, output)
-    return Run(method.name, implementation, params, output.detach(), seconds, *spent, details)
+    output, details = parts(method, implementation, returned)
+    check_output(method, implementation, x, params, output)
+    output = output.detach()
+    unsure = passes is None and counter.finite is not None and not bool(counter.finite)
+    noticed = (
+        *(not_finite_logits(method, implementation, model, x) if unsure else ()),
+        *traces(method, implementation, model, x, written),
+        *not_finite(method, implementation, output, several(params.get("epsilon"))),
+    )
+    return Run(method.name, implementation, params, output, seconds, *spent, details, noticed)
 
 
-def _check_output(
-    method: Method, by: str, x: Tensor, params: Mapping[str, Any], output: Any
-) -> None:
-    """Raise TypeError or ValueError for what is no map of these images, or no images."""
+@contextmanager
+def _its_own_failure(by: str) -> Iterator[None]:
+    """What an implementation raises is its failure: sys.exit too; and what helps is said."""
+    try:
+        yield
+    except Exception as error:
+        for hint in remedy(error):
+            error.add_note(hint)
+        raise
+    except BaseException as error:
+        if ends_us(error):
+            raise
+        raise left(error, by) from error
 
-    def wrong(came: object, expected: object) -> str:
-        return f"{by} returned {came} for {method.name}, expected {expected}"
 
-    if not isinstance(output, Tensor):
-        raise TypeError(wrong(type(output).__name__, "a torch.Tensor"))
-    if not output.is_floating_point():
-        raise ValueError(wrong(output.dtype, "floating point"))
-    shape = tuple(output.shape)
-    if method.kind == "attribution":
-        if shape[:1] != (len(x),):
-            raise ValueError(wrong(f"shape {shape}", f"a map for each of {len(x)} images"))
+def check_call(function: Function, method: Method, given: Mapping[str, Any]) -> None:
+    """Raise TypeError where a user's function cannot be called as the method is."""
+    try:
+        inspect.signature(function).bind(None, None, None, **given)
+    except TypeError as error:
+        classes = "target" if method.kind == "attribution" else "labels, *, epsilon"
+        raise TypeError(
+            f"{name_of(function)} cannot be called as f(model, x, {classes}, **params): {error}"
+        ) from error
+    except ValueError:  # builtins and some callables hide their signature
         return
-    epsilon: Any = params.get("epsilon")
-    expected = (len(epsilon), *x.shape) if several(epsilon) else tuple(x.shape)
-    if shape != expected:
-        raise ValueError(wrong(f"images of shape {shape}", expected))
-    if (output.dtype, output.device) != (x.dtype, x.device):
-        came = f"{output.dtype} images on {output.device}"
-        raise ValueError(wrong(came, f"{x.dtype} on {x.device}"))
 
 
 def accepted(function: Function, method: Method, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,13 +263,17 @@ def _counted(model: ModelAdapter) -> Iterator[Passes]:
     def forward(module: nn.Module, inputs: Any, output: Any) -> None:
         logits = logits_of(output)
         passes.forwards += len(logits)
+        if passes.finite is None:
+            passes.finite = logits.detach().isfinite().all()
         if logits.requires_grad:
             logits.register_hook(backward)
 
     def backward(gradient: Tensor) -> None:
         passes.backwards += len(gradient)
 
-    handle = model.module.register_forward_hook(forward)
+    # Whose module runs in TorchScript, or compiled with its hooks, is counted at the adapter.
+    hidden = is_scripted(model.module) or getattr(model.module, "_compiled_call_impl", None)
+    handle = (model if hidden else model.module).register_forward_hook(forward)
     try:
         yield passes
     finally:

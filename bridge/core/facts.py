@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bridge.core.kinds import eagerly, is_scripted
 from bridge.core.state import hooked
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,18 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class Facts:
-    """What one forward pass tells: logits (n, classes) of these images, layers in order.
+    """What one forward pass tells: logits (n, classes) of these `images`, layers in order.
 
     `relu_calls` counts calls of nn.ReLU modules, `relu_operations` all ReLUs, however they are
-    written.
+    written. `half`: some of it is computed in 16 bits, as under autocast.
     """
 
     logits: Tensor
     layers: tuple[LayerCall, ...]
     relu_calls: int
     relu_operations: int
+    half: bool = False
+    images: int = 0
 
     @property
     def spatial_layers(self) -> tuple[LayerCall, ...]:
@@ -61,7 +66,8 @@ def observe(
     """
     seen: dict[str, LayerCall] = {}
     outputs: dict[str, tuple[Tensor, int]] = {}
-    names = {part: name for name, part in module.named_modules() if name}
+    named = module.named_modules()
+    names = {part: name for name, part in named if name and not is_scripted(part)}
     relu_calls = 0
 
     def see(part: nn.Module, inputs: object, output: Any) -> None:
@@ -74,20 +80,29 @@ def observe(
         if isinstance(output, Tensor):
             outputs[name] = output, output._version
 
-    with hooked(names, see), _CountRelus() as relus:
+    with eagerly(module), hooked(names, see), _Operations() as operations:
         logits = model(x)
-    facts = Facts(logits.detach(), tuple(seen.values()), relu_calls, relus.count)
+    counts = relu_calls, operations.relus, operations.half, len(x)
+    facts = Facts(logits.detach(), tuple(seen.values()), *counts)
     kept = {name: out for name, (out, version) in outputs.items() if out._version == version}
     return facts, logits, kept
 
 
-class _CountRelus(TorchDispatchMode):
-    """Counts ReLUs below the modules, however they are written."""
+class _Operations(TorchDispatchMode):
+    """Counts ReLUs below the modules, however they are written, and sees what is in 16 bits."""
 
-    count = 0
+    relus = 0
+    half = False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here (`eagerly`), and to skip dynamo is to import it: a second."""
+        return False
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        self.count += function in (torch.ops.aten.relu.default, torch.ops.aten.relu_.default)
-        return function(*args, **(kwargs or {}))
+        output = function(*args, **(kwargs or {}))
+        self.relus += function in (torch.ops.aten.relu.default, torch.ops.aten.relu_.default)
+        self.half |= isinstance(output, Tensor) and output.dtype in HALF
+        return output

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal
 
 from torch import Tensor
 
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Domain, domains
-from bridge.core.shared import Clean, Need, Shared
+from bridge.core.registration import check_function, check_twin
+from bridge.core.shared import NEEDS, Clean, Need, Shared
 from bridge.core.tags import Function, Kind, Requirement, Tags
 
 
@@ -25,7 +27,9 @@ class Twin:
     """A library's implementation of a method, called with every default spelled out.
 
     `differs` says, for a twin known to be wrong somewhere, where and who is right; it is shown
-    beside the disagreement. `everywhere`: it differs on any network, not only where `differs` says.
+    beside a disagreement where `instead(model, x, target, **params)`, what it computes instead,
+    gives the twin's own output. `everywhere`: it differs on any network, not only where `differs`
+    says.
     `leaves` names what a call without our protection leaves on the model or the output
     ("gradients", "graph"); the checker reports exactly that.
     """
@@ -35,6 +39,7 @@ class Twin:
     differs: str = ""
     everywhere: bool = False
     leaves: str = ""
+    instead: Function | None = None
 
 
 @dataclass(frozen=True)
@@ -187,24 +192,38 @@ class Method:
 
         `params` are all of the method's; `epsilon` may be a list of sizes.
         """
+        self.check_values(params)
+        if self.requires is not None:
+            self.requires(x, **params)
+
+    def check_values(self, params: Mapping[str, Any]) -> None:
+        """Raise ValueError or TypeError for a value outside its own parameter's domain."""
         for name, value in params.items():
             domain = self.domains.get(name)
             if domain is None:
                 continue
             for each in sizes(value) if name == "epsilon" else [value]:
                 domain.check(name, each)
-        if self.requires is not None:
-            self.requires(x, **params)
 
     # How a method's own file adds to it.
 
     def twin(
-        self, library: str, *, differs: str = "", everywhere: bool = False, leaves: str = ""
+        self,
+        library: str,
+        *,
+        differs: str = "",
+        everywhere: bool = False,
+        leaves: str = "",
+        instead: Function | None = None,
     ) -> Callable[[Function], Function]:
         """Register a library's implementation: a function with the reference's signature."""
 
         def register(function: Function) -> Function:
-            self.twins[library] = Twin(library, function, differs, everywhere, leaves)
+            known = self.twins.get(library)
+            # The same function again is a reload.
+            again = known is not None and name_of(known.function) == name_of(function)
+            check_twin(library, function, self.name, () if again else self.twins)
+            self.twins[library] = Twin(library, function, differs, everywhere, leaves, instead)
             return function
 
         return register
@@ -222,7 +241,14 @@ class Method:
         `passes(x, **params)` besides.
         """
 
+        for need in needs:
+            if need not in NEEDS:
+                listed = ", ".join(NEEDS)
+                raise ValueError(f"{self.name} needs {need!r}: the shared passes give {listed}")
+
         def register(function: Function) -> Function:
+            check_function(function, f"the fused {self.name}")
+
             def needed(**params: Any) -> tuple[Need, ...]:
                 return needs if when is None or when(**params) else ()
 
@@ -266,12 +292,26 @@ def several(epsilon: Any) -> bool:
 
 
 def sizes(epsilon: Any) -> list[Any]:
-    """The sizes in an attack's `epsilon`. Raises ValueError for an empty list."""
+    """The sizes in an attack's `epsilon`. Raises ValueError for an empty list, TypeError for a set.
+
+    A set has no order, and outputs are in that of the sizes.
+    """
+    if isinstance(epsilon, Set | Mapping):
+        kind = type(epsilon).__name__
+        raise TypeError(f"epsilon must be a number, or a list of numbers, got the {kind} {epsilon}")
     if not several(epsilon):
         return [epsilon]
     if not len(epsilon):
         raise ValueError("epsilon is an empty list: pass one size, or several")
-    return [float(each) for each in epsilon]
+    return [_size(each) for each in epsilon]
+
+
+def _size(epsilon: Any) -> float:
+    """One of several sizes. Raises TypeError for what is no number, and never reads a text."""
+    plain = getattr(epsilon, "ndim", None) == 0
+    if isinstance(epsilon, bool) or not (plain or isinstance(epsilon, Real)):
+        raise TypeError(f"epsilon must be a number, or a list of numbers, got {epsilon!r} in one")
+    return float(epsilon)
 
 
 def name_of(function: Function) -> str:

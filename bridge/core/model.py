@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bridge.core.facts import Facts, observe
-from bridge.core.state import frozen, submodules
+from bridge.core.habits import Habits, habits
+from bridge.core.kinds import kind_of
+from bridge.core.state import frozen, seeded, submodules
+from bridge.core.turns import turn
+from bridge.core.watch import watched
+from bridge.core.wrapping import (
+    check_module,
+    layer_name,
+    names_of_classes,
+    normalisation,
+    pixel_bounds,
+)
+
+Known = TypeVar("Known")
+KINDS = 8  # of how many kinds of images a model's facts are kept
 
 
 def logits_of(output: Any) -> Tensor:
@@ -60,8 +75,11 @@ class ModelAdapter(nn.Module):
         self.bounds = bounds
         self.class_names = class_names
         self.name = name
-        self.training = module.training
+        self.training = getattr(module, "training", False)  # frozen scripts have no mode
+        # By kind of images, as long as the model consists of these parts.
         self._facts: dict[Any, Facts] = {}
+        self._habits: dict[Any, Habits] = {}
+        self._parts: list[nn.Module] = []
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) pixels within `bounds` -> (n, classes) logits."""
@@ -94,15 +112,56 @@ class ModelAdapter(nn.Module):
 
     def knows(self, x: Tensor) -> bool:
         """Whether `facts` of images of this shape are at hand, without a forward pass."""
-        return self._key(x) in self._facts
+        with turn():
+            return self._key(x) in self._facts
 
     def facts(self, x: Tensor) -> Facts:
-        """What one forward pass of at most four images tells; kept for images of this shape."""
-        key = self._key(x)
-        if key not in self._facts:
-            with torch.no_grad(), frozen(self):
-                self.observe(x[:4].detach().clone())
-        return self._facts[key]
+        """What one forward pass of at most four images tells; kept for images of this shape.
+
+        Of all images where the model takes no four.
+        """
+        with turn():
+            key = self._key(x)
+            if key not in self._facts:
+                with torch.no_grad(), seeded(0), frozen(self), watched(self.module):
+                    self._observe_few(x.detach())
+            return self._facts[key]
+
+    def _observe_few(self, x: Tensor) -> None:
+        """Observe four images, or all where it takes no four. Raises what the four raise."""
+        try:
+            self.observe(x[:4].clone())
+        except Exception as error:
+            try:
+                self.observe(x.clone())
+            except Exception:
+                raise error from None
+
+    def forget(self) -> None:
+        """Find out facts and habits anew the next time."""
+        self._facts.clear()
+        self._habits.clear()
+
+    def habits(self, x: Tensor) -> Habits:
+        """What a few more such passes tell; kept likewise. See `bridge.core.habits`."""
+        with turn():
+            key = self._key(x)
+            if key not in self._habits:
+                half = self.facts(x).half
+                with seeded(0), frozen(self):
+                    found = habits(self, self.module, x, self.bounds, half=half)
+                _keep(self._habits, key, found)
+            return self._habits[key]
+
+    @property
+    def writes(self) -> bool:
+        """Whether its own forward pass is known to write into its weights or buffers."""
+        return any(each.writes for each in self._habits.values())
+
+    def examined(self, x: Tensor) -> bool:
+        """Whether `habits` of images of this shape are at hand, without a forward pass."""
+        with turn():
+            return self._key(x) in self._habits
 
     def observe(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """A forward pass that leaves its `facts`: the logits, and each layer's last output by name.
@@ -110,13 +169,18 @@ class ModelAdapter(nn.Module):
         Call it frozen. See `bridge.core.facts.observe`.
         """
         facts, logits, outputs = observe(self, self.module, x)
-        self._facts.clear()
-        self._facts[self._key(x)] = facts
+        _keep(self._facts, self._key(x), facts)
         return logits, outputs
 
     def _key(self, x: Tensor) -> Any:
-        # The identities of all submodules, since one may have been replaced.
-        return tuple(x.shape[1:]), x.dtype, x.device, tuple(map(id, submodules(self.module)))
+        """The kind of images; what is known is forgotten where a submodule was replaced."""
+        parts = submodules(self.module)
+        if len(parts) != len(self._parts) or not all(map(operator.is_, parts, self._parts)):
+            self.forget()
+            self._parts = parts
+        kind = x.device.type  # under autocast the model is another one
+        autocast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
+        return tuple(x.shape[1:]), x.dtype, x.device, autocast
 
     def cam_layer(self, x: Tensor) -> nn.Module:
         """The layer that Grad-CAM explains: the one named in `wrap`, else the last spatial one.
@@ -131,9 +195,12 @@ class ModelAdapter(nn.Module):
         facts = self.facts(x)
         if self.layer is None:
             if not facts.spatial_layers:
+                kind = kind_of(self.module)
+                made = f", {kind}," if kind else ""
                 raise ValueError(
-                    "no layer of this model gives a spatial output (n, c, h, w): Grad-CAM needs "
-                    "one; pass wrap(..., layer=NAME)"
+                    f"no layer of this model{made} gives a spatial output (n, c, h, w): Grad-CAM "
+                    "needs one; pass wrap(..., layer=NAME)"
+                    + (", or the module that it was made of" if kind else "")
                 )
             return facts.spatial_layers[-1].name
         call = next((layer for layer in facts.layers if layer.name == self.layer), None)
@@ -154,33 +221,17 @@ class ModelAdapter(nn.Module):
         return self.layer
 
 
+def _keep(known: dict[Any, Known], key: Any, value: Known) -> None:
+    """Keep a value, and the last few besides."""
+    while len(known) >= KINDS:
+        known.pop(next(iter(known)))
+    known[key] = value
+
+
 def _suggest(facts: Facts) -> str:
     return (
         ", ".join(repr(layer.name) for layer in facts.spatial_layers[-3:]) or "none of this model's"
     )
-
-
-def _per_channel(values: float | Sequence[float] | Tensor | None, name: str) -> Tensor | None:
-    if values is None:
-        return None
-    tensor = torch.as_tensor(values, dtype=torch.float64).detach().clone().flatten()
-    if not tensor.numel() or not bool(tensor.isfinite().all()):
-        raise ValueError(f"{name} must be finite numbers, one a channel, got {values}")
-    return tensor.view(1, -1, 1, 1)
-
-
-def _layer_name(module: nn.Module, layer: str | nn.Module | None) -> str | None:
-    """The dotted name of a layer given by its name or itself."""
-    named = {name: part for name, part in module.named_modules() if name}
-    if isinstance(layer, nn.Module):
-        name = next((name for name, part in named.items() if part is layer), None)
-        if name is None:
-            raise ValueError(f"layer {type(layer).__name__} is not a submodule of the model")
-        return name
-    if layer is not None and layer not in named:
-        last = ", ".join(list(named)[-12:])
-        raise ValueError(f"the model has no layer {layer!r}; its layers are {last}")
-    return layer
 
 
 def wrap(
@@ -199,8 +250,8 @@ def wrap(
     what Grad-CAM explains; without it the last layer with a spatial output is found. `class_names`
     and `name` are for tables and pictures. The module is not changed, copied or moved.
 
-    Raises TypeError for something that is not a torch module or is wrapped already, ValueError for
-    bounds, mean, std or layer that make no sense.
+    Raises TypeError for something that is not a torch module or is wrapped already, TypeError or
+    ValueError for bounds, mean, std, layer or class names that make no sense.
 
     >>> module = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
     >>> model = wrap(module, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), name="tiny")
@@ -214,25 +265,18 @@ def wrap(
             "this model is wrapped already: wrapping it again would normalise twice; "
             "wrap model.module"
         )
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"expected a torch.nn.Module, got {type(module).__name__}")
-    low, high = (float(bound) for bound in bounds)
-    if not low < high:
-        raise ValueError(f"bounds must be (lowest, highest) pixel value, got {bounds}")
-    mean_, std_ = _per_channel(mean, "mean"), _per_channel(std, "std")
-    if mean_ is not None or std_ is not None:
-        mean_ = torch.zeros(1, 1, 1, 1) if mean_ is None else mean_
-        std_ = torch.ones(1, 1, 1, 1) if std_ is None else std_
-        if bool((std_ <= 0).any()):
-            raise ValueError(f"std must be positive, got {std}")
+    check_module(module)
+    low, high = pixel_bounds(bounds)
+    mean_, std_ = normalisation(mean, std, low, high)
+    if mean_ is not None and std_ is not None:
         parameter = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
         mean_, std_ = mean_.to(parameter), std_.to(parameter)
     return ModelAdapter(
         module,
         mean_,
         std_,
-        _layer_name(module, layer),
+        layer_name(module, layer),
         (low, high),
-        None if class_names is None else tuple(map(str, class_names)),
+        names_of_classes(class_names),
         name or type(module).__name__,
     )

@@ -42,16 +42,12 @@ class Domain:
         """Raise TypeError for another kind of value, ValueError for one outside the domain."""
         if value is None and self.optional:
             return
+        if isinstance(value, Tensor):
+            self._check_tensor(name, value)
+            return
         if self.choices:
             if not any(value is choice or value == choice for choice in self.choices):
-                listed = ", ".join(map(repr, self.choices))
-                raise ValueError(f"unknown {name} {value!r}: expected one of {listed}")
-            return
-        if isinstance(value, Tensor) and (self.tensor or value.numel() == 1):
-            if not bool(torch.as_tensor(value).isfinite().all()):
-                raise ValueError(f"{name} contains NaN or infinity")
-            if value.numel() == 1 and self.number:
-                self._check_number(name, float(value), value)
+                raise ValueError(f"unknown {name} {value!r}: expected {self}")
             return
         if self.pair and isinstance(value, tuple | list):
             if len(value) != 2:
@@ -60,6 +56,22 @@ class Domain:
                 self._check_number(name, each, value)
             return
         self._check_number(name, value, value)
+
+    def _check_tensor(self, name: str, value: Tensor) -> None:
+        one = value.numel() == 1 and self.number and not self.choices
+        if not (self.tensor or one):
+            raise TypeError(f"{name} must be {self}, got a tensor of shape {tuple(value.shape)}")
+        if value.is_meta or value.layout != torch.strided or value.is_nested:
+            kind = "on the device meta" if value.is_meta else "sparse or nested"
+            raise ValueError(f"{name} is {kind}, expected a dense tensor with numbers in it")
+        plain = not (value.is_complex() or value.dtype == torch.bool)
+        if not (one and plain) and not (plain and value.is_floating_point() != self.whole):
+            kind = "whole numbers" if self.whole else "floating point"
+            raise TypeError(f"{name} is a tensor of {value.dtype}, expected {kind}")
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"{name} contains NaN or infinity")
+        if one:
+            self._check_number(name, value.item(), value)
 
     def _check_number(self, name: str, value: Any, given: Any) -> None:
         if not self.number or isinstance(value, bool) or not isinstance(value, Real):
@@ -71,6 +83,8 @@ class Domain:
 
     def __str__(self) -> str:
         """What is expected, in words: "a whole number of 1 or more"."""
+        if self.choices:
+            return "one of " + ", ".join(map(repr, self.choices))
         if not self.number:
             return "a tensor" + (" or None" if self.optional else "")
         words = "a whole number" if self.whole else "a finite number"
@@ -82,6 +96,41 @@ class Domain:
         words += ", or (h, w)" if self.pair else ""
         words += ", or a tensor" if self.tensor else ""
         return words + (", or None" if self.optional else "")
+
+
+def check_seed(seed: Any) -> int:
+    """A seed as a plain number. Raises TypeError for another kind, ValueError outside 0 to 2**63-1.
+
+    >>> check_seed(0), check_seed(2**40)
+    (0, 1099511627776)
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise TypeError(f"seed must be a whole number from 0 to 2**63 - 1, got {seed!r}")
+    if not 0 <= int(seed) < 2**63:
+        raise ValueError(f"seed must be a whole number from 0 to 2**63 - 1, got {seed!r}")
+    return int(seed)
+
+
+def check_whole(name: str, value: Any, low: int) -> int:
+    """A count of `low` or more as a plain number. Raises TypeError or ValueError for all else.
+
+    >>> check_whole("steps", 3, 1)
+    3
+    """
+    Domain(low=low, whole=True).check(name, value)
+    return int(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """A finite number above 0. Raises TypeError for another kind of value, ValueError for others.
+
+    >>> check_positive("rate", 0.5)
+    0.5
+    """
+    Domain().check(name, value)
+    if value <= 0:
+        raise ValueError(f"{name} must be positive, got {value!r}")
+    return float(value)
 
 
 # What a plain annotation says by itself.
@@ -116,6 +165,9 @@ StepSize = Annotated[
 ]
 Restarts = Annotated[int, Domain(low=1, whole=True, others=(3,))]
 Draw = Annotated[Tensor | None, Domain(number=False, tensor=True, optional=True)]
+DrawnIndex = Annotated[
+    Tensor | None, Domain(low=0, number=False, whole=True, tensor=True, optional=True)
+]
 GradientSteps = Annotated[int, Domain(low=1, whole=True, others=(5,))]
 Samples = Annotated[int, Domain(low=1, whole=True, others=(9,))]
 Stdev = Annotated[float, Domain(low=0, unit=f"absolute, {_PIXELS}", others=(0.4,))]

@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 import math
-import sys
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from bridge.core.examine import bad_logits, check_habits, no_logits, of_kind, refuse
 from bridge.core.facts import Facts
+from bridge.core.kinds import is_exported
 from bridge.core.method import Method
 from bridge.core.model import ModelAdapter, wrap
 from bridge.core.state import submodules
-from bridge.core.types import BridgeWarning
+from bridge.core.turns import turn
+from bridge.core.warn import warn
 
 # Images may leave the bounds by this share of the range through float rounding (1 + 1.2e-7); they
 # are clipped back.
 ROUNDING = 1e-6
-# Frames that are not the user's; torch's decorators stand between them and bridge.run.
-OURS = ("bridge.", "torch.utils._contextlib")
-
-
-def warn(message: str) -> None:
-    """Warn at the first line outside of bridge, so that the user sees their own call."""
-    depth, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(OURS):
-        depth, frame = depth + 1, frame.f_back
-    warnings.warn(message, BridgeWarning, stacklevel=depth + 1)
 
 
 def check_model(model: nn.Module) -> ModelAdapter:
     """The adapter of a model; a plain module is wrapped with no normalisation.
 
-    Warns where the model is in training mode.
+    Warns where the model is in training mode. Raises ValueError where it has no weights yet.
     """
     adapter = model if isinstance(model, ModelAdapter) else wrap(model)
-    if any(m.training for m in submodules(adapter.module)):
+    for name, parameter in adapter.module.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(
+                f"the parameter {name!r} of {adapter.name} has no shape yet (a lazy module): pass "
+                "one batch through the model first"
+            )
+        if parameter.is_meta or parameter.is_inference():
+            how = (
+                "on the device meta, without weights"
+                if parameter.is_meta
+                else ("made in inference_mode, which autograd cannot follow")
+            )
+            raise ValueError(
+                f"the parameter {name!r} of {adapter.name} is {how}: load the model's weights "
+                "outside of it"
+            )
+    with turn():  # another thread may have it in evaluation mode just now
+        training = any(getattr(m, "training", False) for m in submodules(adapter.module))
+    if training and not is_exported(adapter.module):
         warn(
             f"the model {adapter.name} is in training mode: bridge runs it in evaluation mode "
             "(batch norm and dropout fixed) and puts the mode back; call model.eval() to silence "
@@ -54,6 +64,9 @@ def check_images(model: ModelAdapter, x: Any) -> Tensor:
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"images must be a torch.Tensor (n, c, h, w), got {type(x).__name__}")
+    if x.layout != torch.strided or x.is_nested or x.is_meta:
+        kind = "nested" if x.is_nested else "on the device meta" if x.is_meta else "sparse"
+        raise ValueError(f"images are {kind}, expected a dense tensor with numbers in it")
     if not x.is_floating_point():
         raise TypeError(
             f"images are {x.dtype}, expected floating point: for 8-bit images pass x.float() / 255"
@@ -125,6 +138,9 @@ def check_labels(labels: Any, x: Tensor, classes: int, what: str = "labels") -> 
         ) from error
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{what} are {tensor.dtype}, expected integers (int64), one class an image")
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta:
+        kind = "on the device meta" if tensor.is_meta else "sparse or nested"
+        raise ValueError(f"{what} are {kind}, expected a dense tensor of integers")
     tensor = tensor.detach().to(device=x.device, dtype=torch.int64, copy=True)
     tensor = tensor[None] if tensor.ndim == 0 else tensor
     if tuple(tensor.shape) != (len(x),):
@@ -151,11 +167,20 @@ def check_logits(model: ModelAdapter, facts: Facts) -> int:
             f"the model's output has shape {tuple(logits.shape)}, expected (n, classes) with at "
             "least two classes: bridge works on classifiers"
         )
-    if not bool(logits.isfinite().all()):
+    kind = f"a {logits.layout} tensor" if logits.layout != torch.strided else str(logits.dtype)
+    if logits.layout != torch.strided or not logits.is_floating_point():
+        raise TypeError(f"the model's output is {kind}, expected dense logits in floating point")
+    if logits.is_meta:
+        raise ValueError("the model's output is on the device meta, without numbers")
+    if len(logits) != facts.images:
         raise ValueError(
-            "the model's logits are not finite on these images: check its weights and its "
-            "normalisation"
+            f"the model gave {len(logits)} rows of logits for a batch of {facts.images} images, "
+            "expected one an image"
         )
+    bad = ~logits.isfinite().all(1)
+    if bool(bad.any()):
+        model.forget()  # of other images they may be finite
+        raise no_logits(bad)
     sums = logits.double().sum(1)
     if bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()):
         warn(
@@ -176,6 +201,12 @@ def check_logits(model: ModelAdapter, facts: Facts) -> int:
 
 def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
     """Raise ValueError where the model lacks what a method needs; warn where it half has it."""
+    kind = of_kind(model)
+    if method.tags.gradient and model.examined(x) and not model.habits(x).differentiable:
+        raise ValueError(
+            f"{method.name} needs gradients, and none reaches the images through {model.name}"
+            + (kind.rstrip(",") or " (a detach, no_grad or rounding in its forward?)")
+        )
     if "layer" in method.needs:
         name = model.cam_layer_name(x)
         shape = next(layer.shape for layer in model.facts(x).layers if layer.name == name)
@@ -190,10 +221,11 @@ def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
         functional = model.facts(x).relu_operations - modules
         if not modules:
             raise ValueError(
-                f"{method.name} changes the gradient of nn.ReLU modules and {model.name} has none "
-                "that run"
+                f"{method.name} changes the gradient of nn.ReLU modules and {model.name}{kind} has "
+                "none that run"
                 + (f" (its {functional} ReLUs are functional calls)" if functional > 0 else "")
                 + ": the result would silently be the plain gradient; use nn.ReLU modules"
+                + (" (pass the module that it was made of)" if kind else "")
             )
         if functional > 0:
             warn(
@@ -202,21 +234,35 @@ def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
             )
 
 
+def check_batch(
+    model: nn.Module, x: Any, *, every: bool = False
+) -> tuple[ModelAdapter, Tensor, int]:
+    """All checks that need no labels: (adapter, images, number of classes).
+
+    With `every` the logits of all images are looked at, not only of the first four. Raises
+    TypeError or ValueError for images `x` and a model that do not fit together; warns for what
+    would make numbers misleading.
+    """
+    adapter = check_model(model)
+    images = check_images(adapter, x)
+    with turn():
+        try:
+            facts = adapter.facts(images)
+        except BaseException as error:
+            refuse(adapter, images, error)
+        classes = check_logits(adapter, facts)
+        check_habits(adapter, images)
+        if every and bool((bad := bad_logits(adapter, images)).any()):
+            raise no_logits(bad)
+    return adapter, images, classes
+
+
 def preflight(
     model: nn.Module, x: Any, labels: Any, *, what: str = "labels"
 ) -> tuple[ModelAdapter, Tensor, Tensor]:
     """All checks that do not depend on the method: (adapter, images, labels) ready to use.
 
-    Raises TypeError or ValueError for images `x`, classes `labels` (called `what` in messages) or a
-    model that do not fit together; warns for what would make numbers misleading.
+    Those of `check_batch`, and of the classes `labels` (called `what` in messages).
     """
-    adapter = check_model(model)
-    images = check_images(adapter, x)
-    try:
-        facts = adapter.facts(images)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the model cannot take images of shape {tuple(images.shape)}: {error}"
-        ) from error
-    classes = check_logits(adapter, facts)
+    adapter, images, classes = check_batch(model, x)
     return adapter, images, check_labels(labels, images, classes, what)

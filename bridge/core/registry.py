@@ -13,6 +13,7 @@ The decorated function becomes a `Method` and is its reference; calling the meth
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 import warnings
@@ -21,6 +22,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from bridge.core.method import Method
+from bridge.core.registration import check_method, words
 from bridge.core.tags import Axiom, Function, Kind, Requirement, Tags
 
 # Every module of these registers a method; plug-ins come by the entry point `bridge.methods`.
@@ -38,6 +40,7 @@ def attribution(
     draw: Function | None = None,
     requires: Function | None = None,
     random: bool = False,
+    gradient: bool = True,
     axioms: Iterable[Axiom] = (),
     linear: Function | None = None,
     quick: Mapping[str, Any] | None = None,
@@ -50,7 +53,8 @@ def attribution(
     """
     tags = Tags(
         random=random,
-        axioms=frozenset(axioms),
+        gradient=gradient,
+        axioms=words(axioms, "axioms"),
         linear=linear,
         quick=quick or {},
         quickest=quickest or quick or {},
@@ -70,6 +74,7 @@ def attack(
     draw: Function | None = None,
     requires: Function | None = None,
     random: bool = False,
+    gradient: bool = True,
     control: bool = False,
     axioms: Iterable[Axiom] = (),
     quick: Mapping[str, Any] | None = None,
@@ -84,8 +89,9 @@ def attack(
     """
     tags = Tags(
         random=random,
+        gradient=gradient and not control,
         control=control,
-        axioms=frozenset(axioms),
+        axioms=words(axioms, "axioms"),
         quick=quick or {},
         quickest=quickest or quick or {},
         tiny=tiny or {},
@@ -107,16 +113,17 @@ def _register(
     requires: Function | None,
     tags: Tags,
 ) -> Callable[[Function], Method]:
+    needed = words(needs, "needs")
+
     def register(function: Function) -> Method:
+        check_method(name, kind, function, norm, needed, tags)
         known = _METHODS.get(name)
         # The same function again is a notebook cell run twice, or a reload; another is a clash.
         if known and _place(known.reference) != _place(function):
             raise ValueError(
                 f"a method {name!r} is registered already, by {known.reference.__module__}"
             )
-        _METHODS[name] = Method(
-            name, kind, function, paper, norm, frozenset(needs), draw, requires, tags
-        )
+        _METHODS[name] = Method(name, kind, function, paper, norm, needed, draw, requires, tags)
         return _METHODS[name]
 
     return register
@@ -131,7 +138,6 @@ def _load() -> None:
     global _loaded
     if _loaded:
         return
-    _loaded = True
     for package_name in PACKAGES:
         package = importlib.import_module(package_name)
         for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
@@ -145,6 +151,8 @@ def _load() -> None:
                 f"the plug-in {plugin.name} ({plugin.value}) cannot be loaded: {error!r}",
                 stacklevel=3,
             )
+    # Only now: another thread that comes meanwhile imports too, and waits where Python makes it.
+    _loaded = True
 
 
 def get(name: str) -> Method:
@@ -154,8 +162,14 @@ def get(name: str) -> Method:
     '|d logit_t / d x|, same shape as x (Simonyan et al. 2013).'
     """
     _load()
+    listed = ", ".join(sorted(_METHODS))
+    if not isinstance(name, str):
+        kind = type(name).__name__
+        raise TypeError(f"expected the name of a method, one of {listed}; got a {kind}")
     if name not in _METHODS:
-        raise KeyError(f"no method {name!r}; there are: {', '.join(sorted(_METHODS))}")
+        near = difflib.get_close_matches(name.lower().replace("-", "_"), _METHODS)
+        hint = f"did you mean {' or '.join(near)}? There are" if near else "there are"
+        raise KeyError(f"no method {name!r}; {hint}: {listed}")
     return _METHODS[name]
 
 

@@ -12,6 +12,7 @@ from torch.autograd.graph import Node
 from torch.nn import functional as F
 
 from bridge.core.gradients import target_logits
+from bridge.core.kinds import eagerly
 from bridge.core.model import ModelAdapter
 from bridge.core.relu import (
     DECONVOLUTION,
@@ -97,7 +98,12 @@ class Clean:
         self.logits: Tensor | None = None
         if self.needs:
             seen = relus(model) if self._rules else []
-            with torch.set_grad_enabled(differentiable), hooked(seen, self._see_relu):
+            hooks = bool(self._rules) or "layer" in self.needs
+            with (
+                torch.set_grad_enabled(differentiable),
+                eagerly(model.module, when=hooks),
+                hooked(seen, self._see_relu),
+            ):
                 self.logits = self._forward()
 
     @property

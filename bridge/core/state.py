@@ -11,6 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bridge.core.notes import Notes, holds, keeps_notes
+from bridge.core.parameters import check_seed
+from bridge.core.turns import turn
+
 # The dictionaries in which torch keeps a module's parts and hooks. Their contents are put back in
 # place, so that handles which the user holds on their own hooks stay valid.
 _DICTIONARIES = (
@@ -60,8 +64,10 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
     """Evaluation mode, no in-place activations, empty `.grad`s; afterwards no trace is left.
 
     Put back, also after an error: training flags, `inplace` flags, submodules, parameters (the
-    objects, `requires_grad` and `.grad`), buffers (objects and values) and all hooks. Weights are
-    not copied: who changes them in place changes them.
+    objects, `requires_grad` and `.grad`), buffers (objects and values), all hooks, and numbers,
+    texts, lists, dictionaries and sets that are plain attributes of the user's own modules. Weights
+    are not copied: who changes them in place changes them (see `bridge.core.watch`). Threads take
+    turns.
 
     >>> module = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
     >>> with frozen(module):
@@ -70,12 +76,17 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
     >>> module.training, module[1].training
     (True, True)
     """
-    before = _State(module)
-    try:
-        before.freeze()
-        yield module
-    finally:
-        before.put_back()
+    with turn():
+        before = _State(module)
+        try:
+            before.freeze()
+            yield module
+        finally:
+            try:
+                before.put_back()
+            except KeyboardInterrupt:  # a second Ctrl-C, while the first is being dealt with
+                before.put_back()
+                raise
 
 
 class _State:
@@ -83,17 +94,23 @@ class _State:
 
     def __init__(self, module: nn.Module) -> None:
         self.everything = submodules(module)
-        self.training = [m for m in self.everything if m.training]
+        # Frozen scripts have no mode.
+        self.training = [m for m in self.everything if getattr(m, "training", False)]
         # ScriptModules keep their dictionaries in C++ and cannot be given back piecemeal.
         modules = [m for m in self.everything if not isinstance(m, torch.jit.ScriptModule)]
         self.insides = [(m, m.__dict__) for m in modules]
+        self.notes = [Notes(m.__dict__) for m in modules if keeps_notes(m)]
         self.inplace = [(m, inside["inplace"]) for m, inside in self.insides if "inplace" in inside]
         self.forward = {
             id(m): inside["forward"] for m, inside in self.insides if "forward" in inside
         }
-        dictionaries = [
-            inside[name] for _, inside in self.insides for name in _DICTIONARIES if name in inside
+        self.places = [
+            (inside, name, inside[name])
+            for _, inside in self.insides
+            for name in _DICTIONARIES
+            if name in inside
         ]
+        dictionaries = [dictionary for _, _, dictionary in self.places]
         # Most of them are empty; the others are compared by the identity of what they hold.
         self.empty = [d for d in dictionaries if not d]
         self.filled = [(d, list(d.items())) for d in dictionaries if d]
@@ -139,18 +156,23 @@ class _State:
                 inside.pop("forward", None)
                 if id(m) in self.forward:
                     inside["forward"] = self.forward[id(m)]
+        for inside, name, dictionary in self.places:  # some replace it as a whole
+            if inside.get(name) is not dictionary:
+                inside[name] = dictionary
         for dictionary in self.empty:
             if dictionary:
                 dictionary.clear()
         for dictionary, items in self.filled:
-            if not _holds(dictionary, items):
+            if not holds(dictionary, items):
                 dictionary.clear()
                 dictionary.update(items)
         for m in self.everything:
-            if m.training:
+            if getattr(m, "training", False):
                 m.training = False
         for m in self.training:
             m.training = True
+        for notes in self.notes:
+            notes.put_back()
 
     @torch.no_grad()
     def _put_back_buffers(self) -> None:
@@ -158,14 +180,6 @@ class _State:
             parts = values.split([b.numel() for b in group])
             for buffer, value in zip(group, parts, strict=True):
                 buffer.copy_(value.view_as(buffer))
-
-
-def _holds(dictionary: dict[Any, Any], items: list[tuple[Any, Any]]) -> bool:
-    """Whether a dictionary holds exactly these objects, in this order."""
-    return len(dictionary) == len(items) and all(
-        k is key and v is value
-        for (k, v), (key, value) in zip(dictionary.items(), items, strict=True)
-    )
 
 
 def _groups(buffers: list[Tensor]) -> list[list[Tensor]]:
@@ -186,8 +200,24 @@ def _values(buffers: list[Tensor]) -> list[Tensor]:
 
 
 @contextmanager
+def settings() -> Iterator[None]:
+    """Put torch's default dtype and number of threads back afterwards."""
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch.get_default_dtype() != dtype:
+            torch.set_default_dtype(dtype)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch (every device), numpy and python inside; afterwards put their states back.
+
+    `seed` is a whole number from 0 to 2**63 - 1. The random state is the process's own, so threads
+    take turns. Raises TypeError or ValueError for another seed.
 
     >>> with seeded(0):
     ...     first = torch.rand(1)
@@ -195,21 +225,23 @@ def seeded(seed: int) -> Iterator[None]:
     ...     print(bool(torch.rand(1) == first))
     True
     """
-    # Not torch.manual_seed and fork_rng: where CUDA is not in use yet, they queue a call with its
-    # stack trace each time.
-    cuda = torch.cuda.is_initialized()
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    cuda_states = torch.cuda.get_rng_state_all() if cuda else []
-    try:
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            torch.cuda.manual_seed_all(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda_states)
-        np.random.set_state(states[1])
-        random.setstate(states[2])
+    number = check_seed(seed)
+    with turn():
+        # Not torch.manual_seed and fork_rng: where CUDA is not in use yet, they queue a call with
+        # its stack trace each time.
+        cuda = torch.cuda.is_initialized()
+        states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+        cuda_states = torch.cuda.get_rng_state_all() if cuda else []
+        try:
+            torch.default_generator.manual_seed(number)
+            if cuda:
+                torch.cuda.manual_seed_all(number)
+            np.random.seed(number % 2**32)
+            random.seed(number)
+            yield
+        finally:
+            torch.set_rng_state(states[0])
+            if cuda:
+                torch.cuda.set_rng_state_all(cuda_states)
+            np.random.set_state(states[1])
+            random.setstate(states[2])

@@ -25,9 +25,10 @@ Axiom = Literal[
 class Tags:
     """What anyone needs to know of a method besides its code.
 
-    `random`: it draws random numbers. `control`: it ignores the model, and shows what an attack has
-    to beat. `axioms`: what its answers obey; the checker asks for exactly these. `linear(w, x,
-    **params)`: what it gives on logits = w x, w (n, c, h, w) the weights of each image's class.
+    `random`: it draws random numbers. `gradient`: it needs the gradient at the images. `control`:
+    it ignores the model, and shows what an attack has to beat. `axioms`: what its answers obey; the
+    checker asks for exactly these. `linear(w, x, **params)`: what it gives on logits = w x, w
+    (n, c, h, w) the weights of each image's class.
 
     Small parameters: `quick` for short loops that still go round several times, `quickest` for
     networks whose one pass takes a tenth of a second, `tiny` for the checker's images of 10 x 8
@@ -37,6 +38,7 @@ class Tags:
     """
 
     random: bool = False
+    gradient: bool = True
     control: bool = False
     axioms: frozenset[Axiom] = frozenset()
     linear: Function | None = None

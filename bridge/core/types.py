@@ -20,13 +20,25 @@ class BridgeWarning(UserWarning):
 
 
 @dataclass(frozen=True)
+class Failure:
+    """What went wrong where; everything else of the comparison is still there."""
+
+    method: str
+    implementation: str
+    stage: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Run:
     """One method, by one implementation, on one batch.
 
     `output` is detached: an attribution, or adversarial images of the shape of `x` (with a leading
     axis where several epsilons were asked for). `forwards` and `backwards` count images through the
     model, not calls. `seconds` is wall time with the device synchronised. `details` holds what a
-    method reports besides, such as how many steps each image took.
+    method reports besides, such as how many steps each image took. `noticed` is what went wrong
+    without stopping it: weights that were written into (and put back), values that are not finite.
     """
 
     method: str
@@ -37,6 +49,7 @@ class Run:
     forwards: int
     backwards: int
     details: Mapping[str, Any] = field(default_factory=dict)
+    noticed: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,14 +92,3 @@ class Score:
     unchanged: int
     invalid: int
     reasons: str = ""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What went wrong where; everything else of the comparison is still there."""
-
-    method: str
-    implementation: str
-    stage: str
-    error: str
-    message: str

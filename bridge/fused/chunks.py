@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
 from bridge.core.norms import per_image
+from bridge.core.parameters import check_whole
 from bridge.core.timer import clock
 
 SIZES = (4, 8, 16, 32, 64, 128, 256)
@@ -54,9 +55,7 @@ def chunk_size(images: int) -> Iterator[None]:
     >>> found.forwards
     40
     """
-    if images < 1:
-        raise ValueError(f"a chunk has at least 1 image, got {images}")
-    token = _fixed.set(images)
+    token = _fixed.set(check_whole("the size of a chunk", images, 1))
     try:
         yield
     finally:

@@ -10,13 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bridge.core.budget import check_budget
 from bridge.core.engine import Passes, execute, session
+from bridge.core.errors import describe
+from bridge.core.examine import no_logits, refuse
 from bridge.core.gradients import predicted
 from bridge.core.model import ModelAdapter
+from bridge.core.parameters import check_seed
 from bridge.core.preflight import check_images, check_labels, check_logits, check_model, check_needs
 from bridge.core.shared import Clean, Shared
+from bridge.core.state import seeded
 from bridge.core.timer import synchronise
+from bridge.core.turns import turn
 from bridge.core.types import Failure, Run
+from bridge.core.warn import warn
 from bridge.fused.planning import Plan, Task, plan
 
 
@@ -68,7 +75,8 @@ def run_many(
     within the model's bounds. Attributions explain `target` (n,), attacks start from `labels` (n,)
     (default: `target`); an attack takes a list as `epsilon`. With `predict` the attacked images are
     classified too, and the clean ones where a method needs their forward pass anyway. Each method
-    starts from the random state of `seed`, as with `run`.
+    starts from the random state of `seed`, as with `run`, and the shared passes too. Threads take
+    turns. Warns of outputs that are not finite.
 
     Raises what `run` raises for unknown methods and for parameters, images, labels or a model that
     do not fit; parameters are checked before anything is computed. A method that fails while it
@@ -83,14 +91,36 @@ def run_many(
     >>> many.forwards, many.backwards
     (6, 4)
     """
+    check_seed(seed)
+    with turn():  # to wait for other threads is no work of ours
+        found = _run_many(model, x, target, methods, labels, predict, seed)
+    if found.logits is not None and not bool(found.logits.isfinite().all()):
+        warn(str(no_logits(~found.logits.isfinite().all(1))))
+    for run in found.values():
+        for each in run.noticed:
+            warn(each.message)
+    return found
+
+
+def _run_many(
+    model: nn.Module,
+    x: Tensor,
+    target: Any,
+    methods: Mapping[str, Mapping[str, Any]],
+    labels: Any,
+    predict: bool,
+    seed: int,
+) -> Many:
     start = time.perf_counter()
     adapter = check_model(model)
     images = check_images(adapter, x)
     planned = plan(methods, images, predict=predict)
+    for task in planned.tasks:
+        check_budget(task.method, task.params.get("epsilon"), images, adapter.bounds)
     runs: dict[str, Run] = {}
     predictions: dict[str, Tensor] = {}
     failures: list[Failure] = []
-    with session(adapter) as passes:
+    with seeded(seed), session(adapter) as passes:
         shared = _shared_passes(adapter, images, planned, target, labels)
         shared_seconds = time.perf_counter() - start
         logits = shared["logits"] if planned.needs else None
@@ -127,9 +157,8 @@ def _shared_passes(
     """
     try:
         clean = Clean(adapter, images, planned.needs)
-    except RuntimeError as error:
-        shape = tuple(images.shape)
-        raise ValueError(f"the model cannot take images of shape {shape}: {error}") from error
+    except BaseException as error:
+        refuse(adapter, images, error)
     classes = check_logits(adapter, adapter.facts(images))
     explained = check_labels(target, images, classes, "target")
     attacked = explained if labels is None else check_labels(labels, images, classes)
@@ -156,7 +185,7 @@ def _run(task: Task, shared: Shared, seed: int, passes: Passes) -> Run:
 
 def _failure(task: Task, error: Exception) -> Failure:
     kind = type(error).__name__
-    return Failure(task.method.name, task.implementation, "run", kind, str(error))
+    return Failure(task.method.name, task.implementation, "run", kind, describe(error))
 
 
 @torch.no_grad()

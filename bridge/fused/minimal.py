@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bridge.core.budget import reach
 from bridge.core.engine import session
 from bridge.core.gradients import predicted
 from bridge.core.model import ModelAdapter
 from bridge.core.norms import per_image, project_l2, project_linf, uniform, unit_ball, unit_l2
+from bridge.core.parameters import check_positive, check_seed, check_whole
 from bridge.core.preflight import preflight
 from bridge.core.state import seeded
 
@@ -51,11 +53,12 @@ def minimal_epsilon(
 ) -> Minimal:
     """The smallest epsilon, up to `tolerance`, at which PGD fools each image (n, c, h, w).
 
-    Bisection between 0 and `largest` (0.5 in Linf, 5 in L2, in pixel units; tolerance: a 256th of
-    it) with PGD of `steps` steps of `step_share` * epsilon. Every try starts from the same random
-    point of the ball, scaled; as soon as an iterate fools, its image leaves the batch of this try,
-    since only whether it can be fooled is asked (not so in `pgd`, whose definition is the last
-    iterate). Assumes that a larger ball fools where a smaller one does.
+    Bisection between 0 and `largest` (in pixel units; 0.5 in Linf, 5 in L2, times the range of
+    pixel values; tolerance: a 256th of it) with PGD of `steps` steps of `step_share` * epsilon.
+    Every try starts from the same random point of the ball, scaled; as soon as an iterate fools,
+    its image leaves the batch of this try, since only whether it can be fooled is asked (not so in
+    `pgd`, whose definition is the last iterate). Assumes that a larger ball fools where a smaller
+    one does.
 
     Raises ValueError for an unknown norm or sizes that make no sense, and what `run` raises for bad
     input.
@@ -69,14 +72,22 @@ def minimal_epsilon(
     """
     if norm not in LARGEST:
         raise ValueError(f"unknown norm {norm!r}: expected one of {', '.join(LARGEST)}")
-    largest = LARGEST[norm] if largest is None else largest
-    tolerance = largest / 256 if tolerance is None else tolerance
-    if not 0 < tolerance < largest < math.inf or steps < 1:
-        raise ValueError(
-            "expected 0 < tolerance < largest and steps of at least 1, "
-            f"got {tolerance}, {largest} and {steps}"
-        )
+    check_whole("steps", steps, 1)
+    check_positive("step_share", step_share)
+    check_seed(seed)
     adapter, images, classes = preflight(model, x, labels)
+    most = reach(norm, images, adapter.bounds)
+    if largest is None:
+        largest = min(LARGEST[norm] * (adapter.bounds[1] - adapter.bounds[0]), most)
+    if check_positive("largest", largest) > most:
+        bottom, top = adapter.bounds
+        raise ValueError(
+            f"largest is {largest:g}, and no two images are further apart than {most:.4g}: sizes "
+            f"are in the units of pixels, which lie in [{bottom:g}, {top:g}]"
+        )
+    tolerance = largest / 256 if tolerance is None else check_positive("tolerance", tolerance)
+    if tolerance >= largest:
+        raise ValueError(f"tolerance must be below largest, got {tolerance} and {largest}")
     with session(adapter) as passes, seeded(seed):
         noise = uniform(images, -1, 1) if norm == "linf" else unit_ball(images)
         attack = _Attack(adapter, images, classes, noise, norm, steps, step_share)

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bridge.core.facts import HALF
 from bridge.core.gradients import target_logits
 from bridge.core.shared import Shared
 from bridge.fused.chunks import chunks
 from bridge.fused.incremental import Incremental
+from bridge.fused.layers import Untraceable
 from bridge.fused.patches import Pair, cut
 
 # Above this share of the multiply-adds of whole passes, cutting and pasting rectangles costs more
@@ -81,7 +83,7 @@ def drops_of_windows(
 
     `cover` (like x) is what stands in a window. Windows that change nothing are skipped: their drop
     is 0. The traced network is trusted only where it gives the user's own logits on the clean image
-    and, for a first window, on the covered one.
+    and, for a first window, on the covered one; `details["reason"]` says why it was not.
     """
     x = shared.x
     differs = (x != cover).any(1, keepdim=True).float()
@@ -96,6 +98,10 @@ def drops_of_windows(
     }
     if len(windows.todo):
         try:
+            if x.dtype not in HALF and shared.model.facts(x).half:
+                # Rounding to 16 bits would hide a wrong trace: under autocast, or with it inside,
+                # which tracing leaves out.
+                raise Untraceable("it computes in 16 bits what it is given in more")
             details |= _follow(shared, windows, drops)
         except Exception as error:  # whatever tracing trips over, the network itself can be run
             details["reason"] = str(error)
@@ -171,7 +177,7 @@ def _cover_patches(
     for part in chunks(model, x, len(mine), "windows", shape=shape):
         at = mine[part]
         logits = network.occluded(*windows.rectangles(clean_map, cover_map, at))
-        drops[image, at.to(drops.device)] = score - logits[:, target]
+        drops[image, at.to(drops.device)] = (score - logits[:, target]).to(drops)
         if network.share > most:
             break
     return network.share
@@ -192,7 +198,7 @@ def _cover_whole_images(
         pairs = windows.todo[part]
         image, window = pairs.to(x.device).unbind(1)
         logits = logits_of(windows.covered(pairs))
-        drops[image, window] = scores[image] - target_logits(logits, target[image])
+        drops[image, window] = (scores[image] - target_logits(logits, target[image])).to(drops)
 
 
 def _check_same(found: Tensor, expected: Tensor) -> None:

@@ -139,9 +139,18 @@ def plan(methods: Mapping[str, Mapping[str, Any]], x: Tensor, *, predict: bool =
     >>> print(found.explain().splitlines()[-1])
     an image: 12 forwards and 11 backwards; one method after another: 14 and 12
     """
+    if not isinstance(methods, Mapping):
+        raise TypeError(
+            f"methods is {methods!r}, expected a mapping of names to parameters, for example "
+            '{"saliency": {}}'
+        )
     tasks = []
     for name, given in methods.items():
         method = get(name)
+        if not isinstance(given, Mapping):
+            raise TypeError(
+                f"the parameters of {name} are {given!r}, expected a mapping of names to values"
+            )
         params = method.bind(given)
         method.check(x, params)
         if several(params.get("epsilon")):

@@ -5,6 +5,7 @@ A new source is one file: of models in `model_sources`, registered with `model_s
 """
 
 from bridge.load.data import ImageData, Request, data_source, load_batch, load_data
+from bridge.load.fitting import channels_of, warn_of_other_classes
 from bridge.load.images import Unreadable
 from bridge.load.models import load_model, model_source
 from bridge.load.objects import load_object
@@ -14,6 +15,7 @@ __all__ = [
     "ImageData",
     "Request",
     "Unreadable",
+    "channels_of",
     "data_source",
     "load_batch",
     "load_data",
@@ -21,4 +23,5 @@ __all__ = [
     "load_object",
     "load_weights",
     "model_source",
+    "warn_of_other_classes",
 ]

@@ -232,7 +232,7 @@ def _whole(name: str, value: Any) -> int:
 def _names(class_names: Sequence[str] | None) -> tuple[str, ...] | None:
     if class_names is None:
         return None
-    if isinstance(class_names, Mapping | Set):
+    if isinstance(class_names, str | Mapping | Set):
         kind = type(class_names).__name__
         raise TypeError(f"class_names is a list in the order of the logits, got a {kind}")
     return tuple(map(str, class_names))

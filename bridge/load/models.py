@@ -5,6 +5,7 @@ A source is one file in `bridge/load/model_sources` with one registration, found
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
 import pkgutil
@@ -68,12 +69,18 @@ def load_model(
     `pretrained=False`, nothing is downloaded. `mean`, `std`, `layer`, `bounds`, `class_names` go to
     `wrap` and take precedence.
 
-    Raises ValueError for an unknown source or weights that do not fit.
+    Raises ValueError for an unknown source, weights that do not fit or a device that is not there,
+    ConnectionError where weights cannot be downloaded.
 
     >>> model = load_model("zoo:fashion_cnn")
     >>> model.layer, model.class_names[9]
     ('features.conv5', 'Ankle boot')
     """
+    if not isinstance(source, str):
+        hint = ": wrap a module with bridge.wrap" if isinstance(source, nn.Module) else ""
+        kind = type(source).__name__
+        raise TypeError(f"source is a string such as 'zoo:fashion_cnn', got a {kind}{hint}")
+    device = check_device(device)
     scheme, _, name = source.partition(":")
     known = model_sources()
     if scheme not in known or not name:
@@ -88,3 +95,36 @@ def load_model(
             raise ValueError(f"{source} is wrapped already: {given} cannot be given as well")
         return module.eval().to(device)
     return wrap(module.eval().to(device), **{"name": source, **defaults, **wrapping})
+
+
+def check_device(device: Any) -> torch.device:
+    """The device of this name. Raises ValueError where there is none such here."""
+    try:
+        found = torch.device(device)
+        if found.type == "meta":
+            raise ValueError("it holds no numbers")
+        torch.zeros(1, device=found)
+    except Exception as error:  # each backend has its own kinds
+        there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        there += ["mps"] if torch.backends.mps.is_available() else []
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"device {device!r} cannot be used ({reason}): there are {', '.join(there)} here, and "
+            "names are such as cpu, cuda or cuda:1"
+        ) from error
+    return found
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """What to say of a name that is not known: the nearest ones, "" where none is near."""
+    near = difflib.get_close_matches(name, known)
+    return f": did you mean {' or '.join(near)}?" if near else ""
+
+
+def downloading(source: str, error: BaseException) -> ConnectionError:
+    """The error of weights that are not here and cannot be had."""
+    text = " ".join(str(error).split())[:200]
+    return ConnectionError(
+        f"the weights of {source} cannot be downloaded ({type(error).__name__}: {text}): pass a "
+        "file that you have, weights=FILE or --weights FILE"
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,28 +20,36 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     leading `module.` of DataParallel is dropped. A wrapped model gets them inside.
 
     Raises ValueError for a missing or corrupt file, for a pickle that holds more than tensors, and
-    for keys or shapes that do not fit.
+    for keys or shapes that do not fit; the module is then as it was.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise ValueError(f"there is no weight file {path}")
+    path = Path(os.path.expanduser(path))  # Path.expanduser raises for a ~ of nobody
+    if not os.path.isfile(path):  # which a named pipe is not, that would wait for ever
+        what = "is no file" if os.path.exists(path) else "is not there"
+        raise ValueError(f"there is no weight file {path}: it {what}")
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     if state and all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     target = module.module if isinstance(module, ModelAdapter) else module
+    before = {name: value.detach().clone() for name, value in target.state_dict().items()}
     try:
+        for name in state.keys() & before.keys():
+            if state[name].is_complex() and not before[name].is_complex():
+                raise ValueError(f"{name} is {state[name].dtype}, expected {before[name].dtype}")
         target.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not fit this model: {error}") from error
+    except Exception as error:  # a module may load in a way of its own
+        with torch.no_grad():  # some may have been taken already
+            for name, value in target.state_dict().items():
+                value.copy_(before[name])
+        text = " ".join(str(error).split())
+        raise ValueError(f"the weights in {path} do not fit this model: {text}") from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except Exception as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error})") from error
 
 
@@ -51,10 +61,20 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors, and loading it could run any code: it is refused; "
             "save model.state_dict() as .safetensors instead"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is not a readable weight file ({error})") from error
+    except Exception as error:  # a broken file raises whatever its reader stumbles over
+        text = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} is not a readable weight file ({text})") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values()):
-        return state
-    raise ValueError(f"{path} holds no state dict (names to tensors)")
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds no state dict (names to tensors): {_kind(state)}")
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ValueError(
+                f"{path} holds no state dict (names to tensors): {key!r} is {_kind(value)}"
+            )
+    return state
+
+
+def _kind(value: Any) -> str:
+    return f"a {type(value).__name__}"

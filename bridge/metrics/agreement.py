@@ -27,28 +27,36 @@ FLOAT32 = 2.0**-23
 # larger (an attack by signs flips them in float32), it says nothing about float64.
 FLOAT64_NOISE = 1e-6
 
+# How the remark of an agreement begins that says nothing.
+ZERO = "nothing was compared"
+
 ORDER: tuple[Verdict, ...] = ("equal", "rounding", "differs", "failed")
 
 
 def image_scale(reference: Tensor) -> Tensor:
     """max |reference| of each image's map, (n,); of the batch where an image's map is all zero.
 
+    Of its finite values.
+
     >>> image_scale(torch.tensor([[-2.0, 1.0], [0.0, 0.0]])).tolist()
     [2.0, 2.0]
     """
-    largest = reference.flatten(1).abs().amax(1).double()
+    largest = reference.nan_to_num(0, 0, 0).flatten(1).abs().amax(1).double()
     return torch.where(
         largest > 0, largest, largest.max().clamp(min=torch.finfo(torch.float64).tiny)
     )
 
 
 def gaps(output: Tensor, reference: Tensor, scale: Tensor | float) -> Tensor:
-    """max |output - reference| / scale of each image, (n,); infinite where a value is not finite.
+    """max |output - reference| / scale of each image, (n,); infinite where one is not finite.
 
-    `output` and `reference` have the same shape (n, ...), `scale` is a number or (n,).
+    0 where both are NaN, or the same infinity. `output` and `reference` have the same shape
+    (n, ...), `scale` is a number or (n,).
     """
     difference = (output.double() - reference.double()).abs()
-    return difference.nan_to_num(nan=torch.inf).flatten(1).amax(1) / scale
+    same = (output == reference) | (output.isnan() & reference.isnan())
+    difference = difference.masked_fill(same, 0)
+    return difference.nan_to_num(nan=torch.inf, posinf=torch.inf).flatten(1).amax(1) / scale
 
 
 def verdict(gap: float, noise: float, *, exact: bool) -> Verdict:
@@ -70,13 +78,15 @@ def judge(
     *,
     noise: float,
     scale: Callable[[Tensor], Tensor | float] = image_scale,
-    known_cause: str = "",
+    known_cause: Callable[[], str] = str,
+    nothing: Callable[[Tensor], Tensor] | None = None,
 ) -> Agreement:
     """The agreement of one implementation with the reference, from both outputs in both precisions.
 
     All outputs are (n, ...). `noise` is the measured noise floor (see `noise_floor`), `scale` says
-    what gaps are relative to. `known_cause` is said where they differ and nothing simpler explains
-    it.
+    what gaps are relative to. `known_cause()` is asked where they differ and nothing simpler
+    explains it. `nothing(output)` says for which images, (n,), there is nothing in an output: where
+    that is so in both, the remark says that they agree on nothing.
     """
     if output64.shape != reference64.shape:
         shapes = f"{tuple(output64.shape)}, the reference's {tuple(reference64.shape)}"
@@ -93,8 +103,26 @@ def judge(
         "equal" if exact32 else "rounding" if gap32 <= MULTIPLE * floor32 else "differs"
     )
     beyond = int((each64 > max(EQUAL, MULTIPLE * floor64)).sum())
-    cause = "" if verdict64 != "differs" else explain(output64, reference64) or known_cause
+    if verdict64 == "differs":
+        cause = explain(output64, reference64) or known_cause()
+    else:
+        cause = _remark(output64, reference64, nothing)
     return Agreement(verdict64, gap64, verdict32, gap32, floor32, beyond, cause)
+
+
+def _remark(output: Tensor, reference: Tensor, nothing: Callable[[Tensor], Tensor] | None) -> str:
+    """What to know of two outputs that agree: what is not finite, or empty, in both; else ""."""
+    bad = ~(reference.isfinite() & output.isfinite()).flatten(1).all(1)
+    if bool(bad.any()):
+        return f"both have values that are not finite, on images {bad.nonzero()[:, 0].tolist()}"
+    if nothing is None:
+        return ""
+    empty = nothing(output) & nothing(reference)
+    zero = empty & ~reference.flatten(1).any(1)
+    if bool(empty.all()):
+        what = "are zero everywhere" if bool(zero.all()) else "leave every image as it is"
+        return f"{ZERO}: both {what}"
+    return f"both are zero on images {zero.nonzero()[:, 0].tolist()}" if bool(zero.any()) else ""
 
 
 def noise_floor(

@@ -8,7 +8,7 @@ from torch import Tensor
 from bridge.core.gradients import predict
 from bridge.core.model import ModelAdapter
 from bridge.core.norms import l2_norm, linf_norm
-from bridge.core.state import frozen
+from bridge.core.state import frozen, seeded
 from bridge.core.types import Score
 
 # A float32 pixel of size 1 rounds at 6e-8, a few times an attack.
@@ -38,7 +38,7 @@ def audit(
     valid = ~torch.stack(list(problems.values())).any(0)
     images = torch.where(valid.view(-1, 1, 1, 1), adversarial, x)
     eight_bit = ((images - low) / (high - low) * 255).round() / 255 * (high - low) + low
-    with frozen(model):
+    with seeded(0), frozen(model):
         clean, after, after_8bit = (predict(model, batch) for batch in (x, images, eight_bit))
     known, known_8bit = after >= 0, after_8bit >= 0  # logits that are not finite predict nothing
     if targeted:
@@ -73,7 +73,7 @@ def audit(
 
 def classify(model: ModelAdapter, x: Tensor) -> tuple[Tensor, Tensor]:
     """Predicted class (n,) and its softmax probability (n,); -1 and nan for logits not finite."""
-    with torch.no_grad(), frozen(model):
+    with torch.no_grad(), seeded(0), frozen(model):
         logits = model(x)
     predicted = torch.where(logits.isfinite().all(1), logits.argmax(1), -1)
     return predicted, logits.double().softmax(1).amax(1)

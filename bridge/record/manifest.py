@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bridge.core.model import ModelAdapter
 
+SMALL = 16  # numbers: more are not listed
 PACKAGES = ("gradbridge", "torch", "torchvision", "captum", "foolbox", "numpy", "scipy", "pandas")
 
 
@@ -41,6 +44,7 @@ def describe(model: ModelAdapter, x: Tensor) -> dict[str, Any]:
         layer: str | None = model.cam_layer_name(x)
     except ValueError:
         layer = None
+    habits = model.habits(x)
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "model": {
@@ -52,6 +56,9 @@ def describe(model: ModelAdapter, x: Tensor) -> dict[str, Any]:
             "std": model.std,
             "dtype": model.dtype,
             "class_names": model.class_names,
+            "classes": int(model.facts(x).logits.shape[1]),
+            "depends_on": habits.depends_on,
+            "writes": habits.writes,
             "parameters": sum(p.numel() for p in model.module.parameters()),
         },
         "images": {
@@ -72,21 +79,26 @@ def describe(model: ModelAdapter, x: Tensor) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's types: small tensors as lists, large ones as their shape, else its text.
+    """The value in JSON's types, whatever it is.
 
-    >>> plain({"size": (8, 0.5), "dtype": torch.float32})
-    {'size': [8, 0.5], 'dtype': 'torch.float32'}
+    Numbers that are not finite become text, which JSON has no other way to say. Small tensors and
+    arrays become lists, large ones their shape; anything else its text.
+
+    >>> plain({"size": (8, 0.5), "dtype": torch.float32, "gap": float("nan"), 3: {1}})
+    {'size': [8, 0.5], 'dtype': 'torch.float32', 'gap': 'nan', '3': [1]}
     """
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
         return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(v) for v in value]
-    if isinstance(value, Tensor):
-        return (
-            value.flatten().tolist()
-            if value.numel() <= 16
-            else f"tensor of shape {tuple(value.shape)}"
-        )
+    if isinstance(value, Tensor | np.ndarray):
+        if math.prod(value.shape) <= SMALL:
+            return plain(value.flatten().tolist())
+        return f"{'tensor' if isinstance(value, Tensor) else 'array'} of shape {tuple(value.shape)}"
     return str(value)

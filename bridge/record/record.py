@@ -13,7 +13,9 @@ from typing import Any, Self
 import pandas as pd
 from torch import Tensor
 
-from bridge.record import store
+from bridge.record import parts, store
+from bridge.record.preamble import GIVEN, preamble, right
+from bridge.record.validity import check_run
 from bridge.tables import Key, Table, View, stated, tables, views
 from bridge.tables.runtime import one_plan, runtime
 
@@ -44,6 +46,25 @@ class Record:
         """The ball of each attack: "linf", "l2" or None."""
         return dict(zip(self.attacks["method"], self.attacks["norm"], strict=True))
 
+    @property
+    def right(self) -> tuple[int, int] | None:
+        """Images that the model gets right, and images; None where no label says so."""
+        return right(self.manifest, self.tables)
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything ran that was asked for, and nobody stopped it."""
+        return bool(self.manifest.get("finished", True))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the attacks start from labels, not from the model's own predictions."""
+        return bool(self.manifest.get("labels", GIVEN) == GIVEN)
+
+    def preamble(self) -> list[str]:
+        """What must be known before any number: is it whole, of which classes, how right."""
+        return preamble(self.manifest, self.tables)
+
     def class_name(self, label: int) -> str:
         """What the model calls a class: its name, or its number."""
         names = self.manifest["model"]["class_names"]
@@ -69,23 +90,36 @@ class Record:
             for table, view in views(self.tables)
         ]
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, force: bool = False, sync: bool = True) -> Path:
         """Write the run directory: `run.json`, tables as Parquet, tensors as safetensors.
 
-        Returns the folder's path.
+        It appears whole or not at all. A run that stands there is replaced; `force` writes also
+        into a folder that holds other things, and leaves these. Numbers of the manifest that are
+        not finite become text. Without `sync` it may still be lost where the power fails. Returns
+        the folder's path.
+
+        Raises ValueError for a folder that holds something else, OSError where it cannot be written
+        (a full disk): then all is as it was.
         """
         tensors = {"x": self.x, "labels": self.labels}
         tensors |= {store.tensor_name(*key): output for key, output in self.outputs.items()}
-        return store.write(folder, self.manifest, self.tables, tensors)
+        return store.write(folder, self.manifest, self.tables, tensors, force=force, sync=sync)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read a run directory that `save` wrote.
+        """Read a run directory that `save` wrote, or the parts that a killed run left.
 
         A table or a column that an older version did not write is empty; tables that this one does
-        not know are kept. Raises ValueError where one of its files is missing or corrupt.
+        not know are kept. Nothing is executed. Raises ValueError naming the file that is missing,
+        corrupt or malformed: another kind of column or shape, a label or a pixel out of range.
         """
+        if unfinished := parts.listed(folder):
+            return cls(*parts.together([cls.load(part) for part in unfinished]))
         manifest, frames, tensors = store.read(folder)
+        try:
+            check_run(manifest, frames, tensors)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
         for name, table in tables().items():
             frame = frames.get(name)
             if frame is None:

@@ -21,8 +21,13 @@ from bridge.tables import (
     tables,
     unknown,
 )
+from bridge.tables.agreement import of_nothing
 
 Metrics = Mapping[str, pd.DataFrame]
+
+
+# What is explained and attacked: whether that are labels.
+CLASSES = {True: "the labels of the images", False: "the model's own predictions"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ def verdict_sentence(run: Record) -> str:
     wrong = wrong.drop_duplicates(["method", "implementation"])
     pairs = len(judged.drop_duplicates(["method", "implementation"]))
     text = f"{pairs - len(wrong)} of {pairs} pairs are equal to the reference or within rounding"
+    if nothing := len(of_nothing(judged)):
+        text += f", {nothing} of them over what is zero everywhere, which says nothing"
     for row in wrong.itertuples():
         text += f"; {row.implementation}'s {row.method} "
         if row.verdict == "failed":
@@ -77,6 +84,12 @@ def verdict_sentence(run: Record) -> str:
             cause = str(row.cause or "cause not recognised").partition(":")[0].partition(". ")[0]
             text += f"differs on {row.images} images by up to {row.gap:.1e}: {cause}"
     return text + "."
+
+
+def first_lines(run: Record) -> list[str]:
+    """What a report begins with: is the run whole, the verdict, of which classes, how right."""
+    known, verdict = run.preamble(), verdict_sentence(run)
+    return [verdict, *known] if run.finished else [known[0], verdict, *known[1:]]
 
 
 def card(run: Record) -> dict[str, str]:
@@ -99,6 +112,7 @@ def card(run: Record) -> dict[str, str]:
         "Pixel bounds": f"[{model['bounds'][0]:g}, {model['bounds'][1]:g}]",
         "Grad-CAM layer": str(model.get("layer")),
         "Baselines": ", ".join(f"{k} {v}" for k, v in baselines.items()) or "none",
+        "Classes": CLASSES[run.labelled],
         "Seed": str(m.get("seed")),
         "Device": f"{processor}, {device['platform']}",
         "Versions": ", ".join(f"{k} {v}" for k, v in m["versions"].items() if v),
@@ -115,8 +129,9 @@ def reproduce(run: Record) -> str:
     given = run.manifest
     if given.get("command"):
         return str(given["command"])
+    classes = "labels" if run.labelled else "target='predicted'"
     return (
-        f"bridge.compare(model, x, labels, methods={list(given.get('methods', {}))}, "
+        f"bridge.compare(model, x, {classes}, methods={list(given.get('methods', {}))}, "
         f"implementations={given.get('implementations')}, repeats={given.get('repeats')}, "
         f"seed={given.get('seed')})"
     )

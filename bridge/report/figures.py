@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from bridge.record.place import replacing
 from bridge.record.record import Record
 from bridge.tables import epsilon_text, records, stated
 from bridge.tables.similarity import similarity
@@ -43,7 +44,8 @@ def write_figures(
                 continue
             for kind in kinds:
                 path = folder / f"{name}.{kind}"
-                figure.savefig(path, dpi=dpi)
+                with replacing(path) as file:
+                    figure.savefig(file, dpi=dpi)
                 written.append(path)
     return written
 
@@ -76,9 +78,9 @@ def write_panels(run: Record, path: str | Path, *, dpi: int = 100) -> Path:
             captions[title] = [run.class_name(p) if p != label else "" for p, label in said]
     titles = [run.class_name(int(label)) for label in run.labels]
     bounds = tuple(run.manifest["model"]["bounds"])
-    return panels(
-        path, run.x, titles, maps, adversarials, captions=captions, bounds=bounds, dpi=dpi
-    )
+    with replacing(path) as file:
+        panels(file, run.x, titles, maps, adversarials, captions=captions, bounds=bounds, dpi=dpi)
+    return Path(path)
 
 
 def _runtime(run: Record, figure: Any) -> bool:
@@ -104,9 +106,14 @@ def _robust_accuracy(run: Record, figure: Any) -> bool:
         for (of, method), points in curves.items():
             if of == norm:
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=method)
-        axes.set(xlabel=f"epsilon ({norm})", ylabel="robust accuracy", ylim=(-0.02, 1.02))
+        axes.set(xlabel=f"epsilon ({norm})", ylabel=kept(run), ylim=(-0.02, 1.02))
         axes.legend(frameon=False, fontsize=7)
     return True
+
+
+def kept(run: Record) -> str:
+    """What the curves over epsilon show."""
+    return "Robust accuracy" if run.labelled else "Predictions that stay"
 
 
 def robust_accuracy(run: Record) -> dict[tuple[str, str], list[tuple[float, float]]]:

@@ -25,13 +25,13 @@ from bridge.report.content import (
     Metrics,
     Section,
     card,
+    first_lines,
     further,
     reproduce,
     sections,
     side_by_side,
-    verdict_sentence,
 )
-from bridge.report.figures import robust_accuracy, similarity_matrix
+from bridge.report.figures import kept, robust_accuracy, similarity_matrix
 from bridge.report.pictures import CONFIDENCE, gallery
 from bridge.report.text import ARROWS
 from bridge.tables import Column, View, epsilon_text
@@ -80,7 +80,7 @@ def page(
 
 def fragment(run: Record) -> str:
     """The verdict and the agreement as a short piece of HTML, for notebooks."""
-    text = f"<p><strong>{html.escape(verdict_sentence(run))}</strong></p>"
+    text = "".join(f"<p><strong>{html.escape(line)}</strong></p>" for line in first_lines(run))
     if len(run.agreement):
         view = agreement.view(run.agreement, run.tables)
         heads = "".join(f"<th>{html.escape(column.title)}</th>" for column in view.columns)
@@ -102,7 +102,9 @@ def _run(run: Record) -> dict[str, Any]:
     """Everything that the page shows of one run."""
     rows = list(gallery(run))
     return {
-        "verdict": verdict_sentence(run),
+        "lines": first_lines(run),
+        "finished": run.finished,
+        "labelled": run.labelled,
         "card": card(run),
         "sections": [_shown(section, i) for i, section in enumerate(sections(run))],
         "curves": {attacks.name: _curves(run)},
@@ -215,7 +217,8 @@ def _curves(run: Record) -> list[dict[str, Any]]:
             }
             for method, points in curves.items()
         ]
-        charts.append({"norm": norm, "largest": epsilon_text(largest, norm), "curves": drawn})
+        says = {"what": kept(run), "norm": norm, "largest": epsilon_text(largest, norm)}
+        charts.append({**says, "curves": drawn})
     return charts
 
 

@@ -13,11 +13,11 @@ from bridge.report.content import (
     Metrics,
     Section,
     card,
+    first_lines,
     further,
     reproduce,
     sections,
     side_by_side,
-    verdict_sentence,
 )
 from bridge.tables import View
 
@@ -39,7 +39,7 @@ def markdown(
         lines += _block(side_by_side(runs), "##")
     for name, run in runs.items():
         lines += [] if len(runs) == 1 else [f"## {_escaped(name)}", ""]
-        lines += [f"**{_escaped(verdict_sentence(run))}**", ""]
+        lines += [part for line in first_lines(run) for part in (f"**{_escaped(line)}**", "")]
         lines += [f"- {key}: {_escaped(value)}" for key, value in card(run).items()] + [""]
         for section in sections(run):
             lines += _block(section, "###")
@@ -63,8 +63,8 @@ def _block(section: Section, level: str) -> list[str]:
 def _table(view: View) -> str:
     heads = [f"{column.title} {ARROWS[column.better]}".rstrip() for column in view.columns]
     rules = ["---:" if column.numeric else "---" for column in view.columns]
-    lines = [heads, rules, *view.rows]
-    return "\n".join("| " + " | ".join(map(_escaped, line)) + " |" for line in lines)
+    rows = [[_escaped(cell) for cell in line] for line in (heads, *view.rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (rows[0], rules, *rows[1:]))
 
 
 def _fenced(code: str) -> list[str]:
@@ -74,14 +74,21 @@ def _fenced(code: str) -> list[str]:
     return [fence, code, fence, ""]
 
 
-_MARKDOWN = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "[": "&#91;", "\n": " "}
+# Of tags, tables, links, code, emphasis, strikethrough, GitHub's formulas and escapes themselves.
+_MARKS = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"&#{ord(c)};" for c in "|[]`*$\\"}
+_MARKDOWN = str.maketrans(_MARKS)
+# Only in some places: emphasis around words, but not in snake_case; ~~struck~~; addresses that
+# become links by themselves; the beginnings of headings, lists and rules, and a heading's end.
+_IN_PLACES = re.compile(
+    r"(?<!\w)_|_(?!\w)|~(?=\S)|(?<=\S)~|(?<=\w):(?=//)|(?<=www)\."
+    r"|^#(?=#*(\s|$))|^[+-](?=\s|$)|^-(?=-+$)|^=(?==*$)|^\d+(?=[.)](\s|$))|(?<=\s)#+$"
 )
 
 
 def _escaped(text: Any) -> str:
-    """Text that stays text in Markdown: no tags, no links, no table bars."""
-    return str(text).translate(_MARKDOWN)
+    """Text that stays text in Markdown, on one line: no tags, no links, no code, no table bars."""
+    line = " ".join(str(text).split()).translate(_MARKDOWN)
+    return _IN_PLACES.sub(lambda found: "".join(f"&#{ord(c)};" for c in found[0]), line)
 
 
 def latex(runs: Mapping[str, Record], metrics: Metrics | None = None) -> str:
@@ -90,6 +97,10 @@ def latex(runs: Mapping[str, Record], metrics: Metrics | None = None) -> str:
     if len(runs) > 1:
         parts.append(_environment(side_by_side(runs), ", ".join(runs)))
     for name, run in runs.items():
+        known = " ".join(first_lines(run))
+        parts.append(
+            rf"\paragraph{{{_tex(name)}.}} {_tex(known)}" if len(runs) > 1 else _tex(known)
+        )
         of = run.manifest["model"]["name"] + (f" ({name})" if len(runs) > 1 else "")
         parts += [_environment(section, of) for section in sections(run)]
     parts += [_environment(section) for section in further(metrics)]

@@ -13,22 +13,25 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from bridge.core.errors import describe
 from bridge.core.method import Method, name_of
 from bridge.core.model import ModelAdapter
+from bridge.core.parameters import check_seed, check_whole
 from bridge.core.preflight import check_needs, preflight
 from bridge.core.registry import get
-from bridge.core.registry import methods as all_methods
 from bridge.core.tags import Function
 from bridge.core.types import Run
 from bridge.fused import run_many
-from bridge.fused.accelerate import accelerated
+from bridge.fused.accelerate import ACCELERATIONS, accelerated
 from bridge.metrics.agreement import gaps, image_scale
 from bridge.record import manifest
 from bridge.study.bench import NAN, Bench, Row, Timed, in_turns, limit_row, rows_of
 from bridge.study.benchmark_record import COLUMNS, FAILURES, Benchmark
+from bridge.study.interruption import end_if_asked, interruptible
 from bridge.study.judge import judge
 from bridge.study.limit import fastest_passes
 from bridge.study.measure import Batch, Timing, Trial, measure
+from bridge.study.request import expect_known, known_implementations, known_methods
 
 TOGETHER = "all together"
 LIBRARIES = "libraries"
@@ -63,10 +66,14 @@ def benchmark(
     Raises KeyError or TypeError for a method or parameter unknown, ValueError for parameters or
     images that make no sense.
     """
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, got {rounds}")
-    chosen = [get(name) for name in dict.fromkeys(methods or all_methods())]
+    _check(models, images, functions or {}, batches, accelerations)
+    check_whole("rounds", rounds, 1)
+    check_seed(seed)
+    chosen = known_methods(methods)
+    known_implementations(implementations)
     given = {m.name: m.bind((params or {}).get(m.name, {})) for m in chosen}
+    for name in (*(functions or {}), *(params or {})):
+        expect_known(name, given, "among the methods that are timed")
     rows: list[Row] = []
     failures: list[Row] = []
     described: dict[str, Any] = {}
@@ -77,39 +84,85 @@ def benchmark(
         unit="cell",
         leave=False,
     )
+
+    def time_batch(name: str, n: int) -> None:
+        """One model on n images."""
+        given_images = images(name, n)
+        if not isinstance(given_images, tuple | list) or len(given_images) != 2:
+            raise TypeError("images(model name, n) must return images and labels")
+        adapter, x, labels = preflight(models[name], *given_images)
+        described.update(described or manifest.describe(adapter, x))
+        for method in chosen if not rows else ():
+            if (params or {}).get(method.name):  # a mistake of the caller's ends it, before it runs
+                method.check(x, given[method.name])
+        bench, raised = _bench(name, Batch(adapter, x, labels, labels, seed), accelerations, rounds)
+        failures.extend(raised)
+        first = len(rows)
+        for method in chosen:
+            end_if_asked()
+            bar.set_description(f"{name} {n} {method.name}")
+            by_name = _by_name(method, implementations, functions or {})
+            # Nobody watches the weights around a call whose time is taken from outside.
+            trial = Trial(bench.batch, method, by_name, given[method.name], watch=False)
+            keep(*_measure(bench, trial))
+        bar.set_description(f"{name} {n} {TOGETHER}")
+        keep(*_together(bench, {m: given[m] for m in _both_ran(rows[first:])}))
+
+    def keep(found: list[Row], raised: list[Row]) -> None:
+        rows.extend(found)
+        failures.extend(raised)
+        bar.update()
+
+    stopped = ""
     try:
-        for name, n in ((name, n) for name in models for n in batches):
-            adapter, x, labels = preflight(models[name], *images(name, n))
-            described = described or manifest.describe(adapter, x)
-            batch = Batch(adapter, x, labels, labels, seed)
-            bench, raised = _bench(name, batch, accelerations, rounds)
-            failures += raised
-            here: list[Row] = []  # of this model and batch
-            for method in chosen:
-                bar.set_description(f"{name} {n} {method.name}")
-                by_name = _by_name(method, implementations, functions or {})
-                trial = Trial(batch, method, by_name, given[method.name])
-                found, raised = _measure(bench, trial)
-                here += found
-                rows += found
-                failures += raised
-                bar.update()
-            bar.set_description(f"{name} {n} {TOGETHER}")
-            found, raised = _together(bench, {m: given[m] for m in _both_ran(here)})
-            rows += found
-            failures += raised
-            bar.update()
-    except KeyboardInterrupt:
-        text = "interrupted: what follows was not run"
-        failures.append(dict(zip(FAILURES, ("", "", "", text), strict=True)))
+        with interruptible():
+            for name, n in ((name, n) for name in models for n in batches):
+                try:
+                    time_batch(name, n)
+                except Exception as error:
+                    if not rows:  # what makes no sense is refused, where nothing is lost by it
+                        raise
+                    failures.append(_failed(name, f"{n} images", describe(error)))
+    except KeyboardInterrupt as error:
+        if not rows:
+            raise
+        stopped = str(error) or "Ctrl-C"
+        failures.append(_failed("", "", f"stopped by {stopped}: what follows was not run"))
     finally:
         bar.close()
     described |= {"methods": given, "rounds": rounds, "seed": seed, "batches": list(batches)}
+    described |= {"finished": not stopped, "stopped_by": stopped}
     return Benchmark(
         pd.DataFrame(rows, columns=COLUMNS),
         pd.DataFrame(failures, columns=FAILURES),
         manifest.plain(described),
     )
+
+
+def _check(
+    models: Any, images: Any, functions: Any, batches: Any, accelerations: Sequence[str]
+) -> None:
+    """Raise TypeError or ValueError for what cannot be timed, before anything is."""
+    if not isinstance(models, Mapping):
+        raise TypeError(f"models must be a mapping of names to models, got {name_of(models)}")
+    if not callable(images):
+        raise TypeError(f"images must be a function of a model's name and n, got {name_of(images)}")
+    for name, listed in functions.items():
+        if not all(map(callable, listed)):
+            raise TypeError(f"functions[{name!r}] has {listed!r}, expected a list of functions")
+    if not isinstance(batches, Sequence) or isinstance(batches, str):
+        raise TypeError(f"batches must be a list of numbers of images, got {batches!r}")
+    for n in batches:
+        check_whole("a batch's number of images", n, 1)
+    for what, given in (("models", models), ("batches", batches)):
+        if not given:
+            raise ValueError(f"{what} is empty: name at least one")
+    for how in accelerations:
+        expect_known(how, ACCELERATIONS, "an acceleration")
+
+
+def _failed(model: str, what: str, error: str) -> Row:
+    return dict(zip(FAILURES, (model, what, "", error), strict=True))
 
 
 def _by_name(

@@ -87,16 +87,22 @@ class Benchmark:
     failures: pd.DataFrame
     manifest: dict[str, Any] = field(default_factory=dict)
 
-    def save(self, folder: str | Path) -> Path:
+    @property
+    def finished(self) -> bool:
+        """Whether everything ran that was asked for, and nobody stopped it."""
+        return bool(self.manifest.get("finished", True))
+
+    def save(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write `run.json`, the tables as Parquet, `benchmark.md` and `benchmark.png`.
 
-        Returns the folder's path.
+        As `bridge.record.record.Record.save`. Returns the folder's path.
         """
         tables = {"records": self.records, "failures": self.failures}
-        path = store.write(folder, self.manifest, tables, {})
-        (path / "benchmark.md").write_text(self.markdown(), encoding="utf-8")
-        self.figure(path / "benchmark.png")
-        return path
+        return store.write(folder, self.manifest, tables, {}, force=force, more=self._show)
+
+    def _show(self, folder: Path) -> None:
+        (folder / "benchmark.md").write_text(self.markdown(), encoding="utf-8")
+        self.figure(folder / "benchmark.png")
 
     def markdown(self) -> str:
         """Tables, one for each model and batch, with the hardware and the versions."""
@@ -104,6 +110,8 @@ class Benchmark:
         versions = ", ".join(f"{k} {v}" for k, v in self.manifest["versions"].items() if v)
         machine = f"{device['name']}, {device['threads']} thread(s), {device['platform']}"
         lines = [f"{machine}; {versions}", ""]
+        if not self.finished:
+            lines = [f"**UNFINISHED: stopped by {self.manifest.get('stopped_by')}.**", "", *lines]
         by_batch = ["model", "device", "images", "height", "width"]
         for (model, where, n, h, w), frame in self.records.groupby(by_batch, sort=False):
             view = plain(SHOWN, records(frame))
@@ -121,12 +129,12 @@ class Benchmark:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        groups = list(self.records.groupby(["model", "images"], sort=False))
+        groups: list[Any] = list(self.records.groupby(["model", "images"], sort=False))
         rows = max((frame["method"].nunique() for _, frame in groups), default=1)
         count = max(1, len(groups))
         figure = Figure(figsize=(5.5 * count, 1.2 + 0.45 * rows), layout="constrained")
         FigureCanvasAgg(figure)
-        panes = figure.subplots(1, count, squeeze=False)[0]
+        panes = figure.subplots(1, count, squeeze=False)[0][: len(groups)]
         for axes, ((model, n), found) in zip(panes, groups, strict=True):
             ratios = found[found["implementation"] != LIMIT].pivot_table(
                 index="method", columns="implementation", values="ratio", sort=False

@@ -54,4 +54,9 @@ class Comparison(Record):
     def __str__(self) -> str:
         """All tables for a terminal, verdicts first; needs no knowledge of the project."""
         blocks = [block(table, view) for table, view in self.views()]
-        return "\n\n".join([headline(self.agreement), *blocks])
+        return "\n\n".join(["\n".join(self.first_lines()), *blocks])
+
+    def first_lines(self) -> list[str]:
+        """The verdict, and what must be known before it where the run is not whole."""
+        known, verdict = self.preamble(), headline(self.agreement)
+        return [verdict, *known] if self.finished else [known[0], verdict, *known[1:]]

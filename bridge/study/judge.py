@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 from torch import Tensor
 
@@ -47,7 +47,6 @@ class Yardstick:
         output64 = trial.run(name, self.wide).output
         function = trial.functions[name]
         draws_itself = trial.drawn and not all(accepts(function, key) for key in trial.drawn)
-        twin = trial.method.twins.get(name)
         return agreement.judge(
             output32,
             output64,
@@ -55,51 +54,78 @@ class Yardstick:
             self.seeded64 if draws_itself else self.reference64,
             noise=self.noise,
             scale=self.scale,
-            known_cause=twin.differs if twin else "",
+            known_cause=partial(self._known_cause, name, output64),
+            nothing=self._nothing if trial.epsilon != 0 else None,
         )
+
+    def _known_cause(self, name: str, output64: Tensor) -> str:
+        """What is known to make an implementation differ, where that is so on this very model."""
+        trial = self.trial
+        on = trial.batch.model.habits(trial.batch.x).depends_on
+        if on:
+            return f"the model is no function of one image, nobody is to blame: {on}"
+        twin = trial.method.twins.get(name)
+        if twin is None or twin.instead is None:
+            return ""
+        # Known elsewhere is not known here: it has to give this very output.
+        instead = replace(trial, functions={name: twin.instead}).run(name, self.wide).output
+        gap = float(agreement.gaps(output64, instead, self.scale(instead)).max())
+        return twin.differs if gap <= agreement.FLOAT64_NOISE else ""
+
+    def _nothing(self, output: Tensor) -> Tensor:
+        """In which outputs there is nothing to compare, (n,): zero maps, clean images."""
+        clean = 0.0 if self.trial.method.kind == "attribution" else self.wide.x
+        return (output == clean).flatten(1).all(1)
 
 
 def judge(
-    trial: Trial, cells: Sequence[Cell], failures: Sequence[Failure], wide: Batch | None
+    trial: Trial,
+    cells: Sequence[Cell],
+    failures: Sequence[Failure],
+    wide: Batch | None,
+    judged: list[Judged] | None = None,
+    raised: list[Failure] | None = None,
 ) -> tuple[list[Judged], list[Failure]]:
     """The agreement of everything besides the reference, from what `measure` gave; what raised.
 
     `wide` is the batch in float64, None where the model cannot be copied. What failed to run is
-    judged "failed"; what an implementation does not claim to do, it has not failed.
+    judged "failed"; what an implementation does not claim to do, it has not failed. Both are added
+    to `judged` and `raised` one by one, so that they are there after an interruption.
     """
+    judged = [] if judged is None else judged
+    raised = [] if raised is None else raised
     device = trial.batch.x.device
     ran = {cell.implementation: cell.run.output.to(device) for cell in cells}
     others = [name for name in trial.functions if name != "reference"]
-    found, raised = _agreements(trial, ran, [name for name in others if name in ran], wide)
-    unsupported = {f.implementation for f in [*failures, *raised] if f.stage == "unsupported"}
+    yardstick = _yardstick(trial, ran, wide, raised) if any(n in ran for n in others) else None
     nan = float("nan")
     failed = Agreement("failed", nan, "failed", nan, nan, len(trial.batch.x), "see failures")
-    return [
-        Judged(trial.method.name, name, trial.epsilon, found.get(name, failed))
-        for name in others
-        if name in found or name not in unsupported
-    ], raised
+    for name in others:
+        found = failed
+        if name in ran and yardstick is not None:
+            try:
+                found = yardstick.judge(name, ran[name])
+            except Exception as error:
+                raised.append(failure(trial.method.name, name, "float64", error))
+        if found is not failed or not _unsupported(name, [*failures, *raised]):
+            judged.append(Judged(trial.method.name, name, trial.epsilon, found))
+    return judged, raised
 
 
-def _agreements(
-    trial: Trial, ran: Mapping[str, Tensor], others: Sequence[str], wide: Batch | None
-) -> tuple[dict[str, Agreement], list[Failure]]:
-    """The agreement of each that can be judged, and what raised."""
-    found: dict[str, Agreement] = {}
-    raised: list[Failure] = []
-    if not others:
-        return found, raised
+def _unsupported(name: str, failures: Sequence[Failure]) -> bool:
+    return any(f.stage == "unsupported" for f in failures if f.implementation == name)
+
+
+def _yardstick(
+    trial: Trial, ran: Mapping[str, Tensor], wide: Batch | None, raised: list[Failure]
+) -> Yardstick | None:
+    """What all are held against; None, and a failure, where there is no such thing."""
     name = "reference"
     try:
         if wide is None:
             raise ValueError("the model cannot be copied in float64: agreement cannot be judged")
         reference32 = ran[name] if name in ran else trial.run(name).output
-        yardstick = Yardstick(trial, wide, reference32, trial.run(name, wide).output)
+        return Yardstick(trial, wide, reference32, trial.run(name, wide).output)
     except Exception as error:
-        return found, [failure(trial.method.name, name, "float64", error)]
-    for name in others:
-        try:
-            found[name] = yardstick.judge(name, ran[name])
-        except Exception as error:
-            raised.append(failure(trial.method.name, name, "float64", error))
-    return found, raised
+        raised.append(failure(trial.method.name, name, "float64", error))
+        return None

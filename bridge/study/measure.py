@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -17,6 +17,7 @@ from bridge.core.state import seeded
 from bridge.core.tags import Function
 from bridge.core.timer import interleaved
 from bridge.core.types import Failure, Run
+from bridge.study.interruption import end_if_asked
 from bridge.tables import Cell, failure
 
 # A first call sets up kernels and memory in some ten milliseconds: little beside so many times
@@ -44,12 +45,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Trial:
-    """One method with all its parameters, and the implementations that it is asked of."""
+    """One method with all its parameters, and the implementations that it is asked of.
+
+    `watch` copies the weights around libraries, too, and not only around what is not registered.
+    """
 
     batch: Batch
     method: Method
     functions: Mapping[str, Function]
     params: Mapping[str, Any]
+    watch: bool = True
 
     @property
     def epsilon(self) -> float | None:
@@ -77,8 +82,17 @@ class Trial:
             if isinstance(value, Tensor) and value.is_floating_point():
                 given[key] = value.to(batch.x)
         classes = batch.labels if self.method.kind == "attack" else batch.target
+        watch = self.watch or name not in self.method.implementations()
         return execute(
-            self.method, function, name, batch.model, batch.x, classes, given, batch.seed
+            self.method,
+            function,
+            name,
+            batch.model,
+            batch.x,
+            classes,
+            given,
+            batch.seed,
+            watch=watch,
         )
 
 
@@ -91,51 +105,52 @@ class Timing:
 
 
 def measure(
-    trial: Trial, timing: Timing, warm: Collection[str] = ()
+    trial: Trial,
+    timing: Timing,
+    warm: Collection[str] = (),
+    cells: list[Cell] | None = None,
+    failures: list[Failure] | None = None,
 ) -> tuple[list[Cell], list[Failure]]:
     """A first call of each implementation, then timed ones in turns; and what raised.
 
-    `warm` are implementations whose library was imported before. Outputs are on the CPU.
+    `warm` are implementations whose library was imported before. Outputs are on the CPU. Both lists
+    grow as it goes, so that who is interrupted has what there was.
     """
-    runs: dict[str, Run] = {}
-    failures: list[Failure] = []
+    cells = [] if cells is None else cells
+    failures = [] if failures is None else failures
+    seconds: dict[str, list[float]] = {}
     for name in trial.functions:
+        end_if_asked()
         try:
-            runs[name] = trial.run(name)
+            run = trial.run(name)
         except Exception as error:
             failures.append(failure(trial.method.name, name, "run", error))
-    # A first call that takes long is a fair measurement itself, unless it imported the library.
-    long = LONG * timing.enough
-    spent = {
-        name: [run.seconds] if name in warm and run.seconds >= long else []
-        for name, run in runs.items()
-    }
-    seconds = _timed(trial, spent, timing, failures)
-    cells = [
-        Cell(
-            trial.method,
-            name,
-            trial.epsilon,
-            replace(run, output=run.output.cpu()),
-            seconds[name],
-        )
-        for name, run in runs.items()
-    ]
+            continue
+        failures += run.noticed
+        # A first call that takes long is a fair measurement itself, unless it imported the library.
+        long = name in warm and run.seconds >= LONG * timing.enough
+        seconds[name] = [run.seconds] if long else []
+        kept = replace(run, output=run.output.cpu())
+        cells.append(Cell(trial.method, name, trial.epsilon, kept, seconds[name]))
+    _time(trial, seconds, timing, failures)
     return cells, failures
 
 
-def _timed(
-    trial: Trial,
-    spent: Mapping[str, Sequence[float]],
-    timing: Timing,
-    failures: list[Failure],
-) -> dict[str, list[float]]:
+def _time(
+    trial: Trial, seconds: Mapping[str, list[float]], timing: Timing, failures: list[Failure]
+) -> None:
+    """Add the seconds of more calls, in turns, to those that there are."""
+
     def again(name: str) -> float:
+        end_if_asked()
         try:
-            return trial.run(name).seconds
+            taken = trial.run(name).seconds
         except Exception as error:
             failures.append(failure(trial.method.name, name, "timing", error))
             return float("nan")
+        seconds[name].append(taken)
+        return taken
 
+    spent = {name: tuple(taken) for name, taken in seconds.items()}
     calls = {name: partial(again, name) for name in spent}
-    return interleaved(calls, timing.repeats, spent=spent, enough=timing.enough)
+    interleaved(calls, timing.repeats, spent=spent, enough=timing.enough)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bridge.core.budget import check_budget
 from bridge.core.method import Method, name_of, several, sizes
 from bridge.core.registry import get
 from bridge.core.registry import methods as all_methods
@@ -78,34 +79,38 @@ class Request:
 
 def checked(
     x: Tensor,
+    bounds: tuple[float, float],
     methods: Sequence[str] | None,
     implementations: Sequence[str] | None,
     functions: Functions | None,
     params: Params | None,
     epsilons: Epsilons | None,
 ) -> Request:
-    """The request, of what the arguments of `compare` say about images `x` (n, c, h, w).
+    """The request, of what the arguments of `compare` say about images `x` within `bounds`.
 
     Raises KeyError for a name that does not exist, with the nearest that do, TypeError for an
     unknown parameter, TypeError or ValueError for parameters and epsilons that make no sense.
     """
-    chosen = tuple(get(name) for name in _unique(methods or all_methods()))
-    known = {i for m in map(get, all_methods()) for i in m.implementations()}
-    wanted = tuple(sorted(known)) if implementations is None else _unique(implementations)
-    for name in wanted:
-        _expect(name, known, "an implementation")
-    own = {
-        name: list(f) if isinstance(f, Sequence) else [f] for name, f in (functions or {}).items()
-    }
+    chosen = known_methods(methods)
+    wanted = known_implementations(implementations)
+    for what, given in (("functions", functions), ("params", params)):
+        if given is not None and not isinstance(given, Mapping):
+            kind = type(given).__name__
+            raise TypeError(f"{what} are given by the name of their method, {{...}}, got a {kind}")
+    own = {name: _functions(f, name) for name, f in (functions or {}).items()}
     names = [method.name for method in chosen]
     for name in (*own, *(params or {})):
-        _expect(name, names, "among the methods that are compared")
+        expect_known(name, names, "among the methods that are compared")
+    for name, given in (params or {}).items():
+        if not isinstance(given, Mapping):
+            raise TypeError(f"params[{name!r}] is {given!r}, expected a parameter's values by name")
     by_name = _by_name(epsilons)
     attacks = [m for m in chosen if m.kind == "attack"]
     keys = [*EPSILONS, *(m.norm for m in attacks if m.norm), *(m.name for m in attacks)]
     for name in by_name:
-        _expect(name, keys, "a norm, or an attack that is compared")
+        expect_known(name, keys, "a norm, or an attack that is compared")
     stated = {m.name: (params or {}).get(m.name, {}) for m in chosen}
+    _refuse_unused(by_name, attacks, stated)
     bound = {m.name: m.bind(stated[m.name]) for m in chosen}
     request = Request(
         chosen,
@@ -114,21 +119,69 @@ def checked(
         bound,
         {m.name: _epsilons(m, stated[m.name], by_name) for m in chosen},
     )
+    if not any(request.by_name(method) for method in chosen):
+        there = "; ".join(f"{m.name}: {', '.join(m.implementations())}" for m in chosen)
+        raise ValueError(f"none is implemented by {', '.join(wanted)}: there are {there}")
     for method in chosen:
         # A method whose own defaults do not fit these images is no mistake of the caller's.
         if stated[method.name] or (method.kind == "attack" and by_name):
             for given in request.given(method):
                 method.check(x, given)
+                check_budget(method, given.get("epsilon"), x, bounds)
     return request
 
 
-def _unique(names: Sequence[str]) -> tuple[str, ...]:
+def known_methods(names: Sequence[str] | None) -> tuple[Method, ...]:
+    """The methods of these names, all for None. Raises KeyError with the nearest names."""
+    there = all_methods()
+    chosen = there if names is None else _unique(names, "methods")
+    for name in chosen:
+        expect_known(name, there, "a method")
+    return tuple(map(get, chosen))
+
+
+def known_implementations(names: Sequence[str] | None) -> tuple[str, ...]:
+    """Implementations by name, all for None. Raises KeyError with the nearest names."""
+    there = sorted(
+        {name for method in map(get, all_methods()) for name in method.implementations()}
+    )
+    chosen = tuple(there) if names is None else _unique(names, "implementations")
+    for name in chosen:
+        expect_known(name, there, "an implementation")
+    return chosen
+
+
+def _unique(names: Sequence[str], what: str) -> tuple[str, ...]:
     if isinstance(names, str):
         raise TypeError(f"expected a list of names, got the string {names!r}: pass [{names!r}]")
+    if not len(names):
+        raise ValueError(f"{what} is an empty list: name some, or leave it out for all")
     return tuple(dict.fromkeys(names))
 
 
-def _expect(name: str, known: Iterable[str], what: str) -> None:
+def _functions(given: Function | Sequence[Function], method: str) -> list[Function]:
+    listed = list(given) if isinstance(given, Sequence) else [given]
+    for each in listed:
+        if not callable(each):
+            kind = type(each).__name__
+            raise TypeError(f"functions[{method!r}] has {each!r} ({kind}), expected a function")
+    return listed
+
+
+def _refuse_unused(by_name: Mapping[str, Any], attacks: Sequence[Method], stated: Params) -> None:
+    """Raise ValueError for sizes that nothing would run at."""
+    sized = [m for m in attacks if "epsilon" not in stated[m.name]]
+    used = {m.name for m in sized}
+    used |= {m.norm or "linf" for m in sized if m.name not in by_name and not m.minimal}
+    for name in by_name:
+        if name not in used:
+            raise ValueError(
+                f"epsilons for {name} are given, and no attack that is compared takes them"
+                + (": those of other attacks are named by norm, linf or l2" if attacks else "")
+            )
+
+
+def expect_known(name: str, known: Iterable[str], what: str) -> None:
     """Raise KeyError for a name that is not known, with the nearest ones or all there are."""
     listed = list(dict.fromkeys(known))
     if name not in listed:
@@ -142,7 +195,7 @@ def _by_name(epsilons: Epsilons | None) -> dict[str, list[float]]:
     if epsilons is None:
         return {}
     named = epsilons if isinstance(epsilons, Mapping) else {"linf": epsilons}
-    return {name: sizes(values) for name, values in named.items()}
+    return {name: list(dict.fromkeys(sizes(values))) for name, values in named.items()}
 
 
 def _epsilons(
@@ -153,7 +206,7 @@ def _epsilons(
         return [None]
     if "epsilon" in stated:
         given = stated["epsilon"]
-        return sizes(given) if several(given) else [given]
+        return list(dict.fromkeys(sizes(given))) if several(given) else [given]
     if method.name in by_name:
         return list(by_name[method.name])
     if method.minimal:

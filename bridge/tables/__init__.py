@@ -15,11 +15,22 @@ import pandas as pd
 
 from bridge.tables._epsilon import EPSILON, epsilon_text, stated
 from bridge.tables._evidence import Cell, Evidence, Judged, Key, failure
-from bridge.tables._table import Column, Frames, Table, View, plain, records, registered, table
+from bridge.tables._table import (
+    ROUNDING,
+    Column,
+    Frames,
+    Table,
+    View,
+    plain,
+    records,
+    registered,
+    table,
+)
 from bridge.tables._terminal import block
 
 __all__ = [
     "EPSILON",
+    "ROUNDING",
     "Cell",
     "Column",
     "Evidence",

@@ -34,4 +34,4 @@ def _shown(value: Any, row: Mapping[str, Any]) -> str:
 
 
 # Rows of attributions have none; where a row says its `norm`, it reads as people write it.
-EPSILON = Column("epsilon", text=_shown)
+EPSILON = Column("epsilon", text=_shown, number=True, low=0)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bridge.core.errors import describe
 from bridge.core.method import Method
 from bridge.core.model import ModelAdapter
 from bridge.core.types import Agreement, Failure, Run, Unsupported
@@ -45,8 +46,9 @@ class Evidence:
     """A batch, what ran on it and how that agrees; grows while a comparison goes on.
 
     `x` (n, c, h, w) and `labels`, `target` (n,) are on the model's device, outputs on the CPU.
-    `params` are all parameters of each method, without its epsilons. `failures` says what could not
-    be had; a table adds what it could not compute.
+    `params` are all parameters of each method, without its epsilons. Not `labelled`: `labels` are
+    the model's own predictions. `failures` says what could not be had; a table adds what it could
+    not compute. `stopped` says who ended it early.
     """
 
     model: ModelAdapter
@@ -55,9 +57,11 @@ class Evidence:
     target: Tensor
     seed: int = 0
     params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    labelled: bool = True
     cells: list[Cell] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    stopped: str = ""
 
     @property
     def outputs(self) -> dict[Key, Tensor]:
@@ -92,8 +96,14 @@ class Evidence:
         """Note what could not be had, and why."""
         self.failures.append(failure(method, implementation, stage, error))
 
+    def stop(self, error: KeyboardInterrupt) -> None:
+        """Note that somebody ended it."""
+        self.stopped = str(error) or "Ctrl-C"
+        text = f"stopped by {self.stopped}: what follows was not run"
+        self.failures.append(Failure("", "", "compare", "KeyboardInterrupt", text))
+
 
 def failure(method: str, implementation: str, stage: str, error: BaseException) -> Failure:
     """An exception as a row of the table of failures."""
     stage = "unsupported" if isinstance(error, Unsupported) else stage
-    return Failure(method, implementation, stage, type(error).__name__, str(error))
+    return Failure(method, implementation, stage, type(error).__name__, describe(error))

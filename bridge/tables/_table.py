@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Frames = Mapping[str, pd.DataFrame]
 
+ROUNDING = 1e-6  # by so much a correlation in float32 may leave [-1, 1]
+
 
 @dataclass(frozen=True)
 class Column:
@@ -33,6 +35,9 @@ class Column:
     Python's for its numbers, which are shown times `scale` (1000: seconds as milliseconds);
     `better` says which way is good; between the two values of `span` a page colours its cells.
     `text(value, row)` replaces `format` where the text needs the rest of the row.
+
+    What a saved one may hold: numbers from `low` to `high` where these are given or it is a
+    `number`; one of `choices` where there are any. A `key` has a value in every row.
     """
 
     name: str
@@ -43,6 +48,11 @@ class Column:
     better: Literal["", "higher", "lower"] = ""
     span: tuple[float, float] | None = None
     text: Callable[[Any, Any], str] | None = None
+    number: bool = False
+    low: float = -math.inf
+    high: float = math.inf
+    choices: Sequence[str] = ()
+    key: bool = False
 
     @property
     def title(self) -> str:
@@ -70,6 +80,35 @@ class Column:
             return str(value)
         return format(value if self.scale == 1 else value * self.scale, self.format)
 
+    def check(self, values: pd.Series) -> None:
+        """Raise ValueError for values that this column never has.
+
+        >>> Column("share", format=".0%", low=0, high=1).check(pd.Series([0.5, 3.0]))
+        Traceback (most recent call last):
+        ValueError: column 'share' holds 3.0, expected numbers from 0 to 1
+        """
+        missing = values.isna()
+        if self.key and bool(missing.any()):
+            raise ValueError(f"column {self.name!r} lacks a value in row {missing.argmax()}")
+        there = values[~missing]
+        if self.key and not (self.numeric or self.number):
+            strange = there[[not isinstance(value, str) for value in there]]
+            if len(strange):
+                raise ValueError(f"column {self.name!r} holds {strange.iloc[0]!r}, expected text")
+        if self.number or self.low > -math.inf or self.high < math.inf:
+            text = len(there) or isinstance(there.dtype, pd.StringDtype)
+            if there.dtype.kind not in "iuf" and text:
+                some = repr(there.iloc[0]) if len(there) else "text"
+                raise ValueError(f"column {self.name!r} holds {some}, expected numbers")
+            wrong = there[(there < self.low) | (there > self.high)]
+            what = f"numbers from {self.low:g} to {self.high:g}"
+        elif self.choices:
+            wrong, what = there[~there.isin(self.choices)], f"one of {', '.join(self.choices)}"
+        else:
+            return
+        if len(wrong):
+            raise ValueError(f"column {self.name!r} holds {wrong.iloc[0]}, expected {what}")
+
 
 @dataclass(frozen=True)
 class View:
@@ -93,7 +132,8 @@ class View:
 class Table:
     """One table by name; `heading` and `note` stand above it, tables follow one another by `order`.
 
-    One that is not `shown` is data for others, and saved, but nothing for people.
+    One that is not `shown` is data for others, and saved, but nothing for people. One that is
+    `long` in the making is left out where somebody wants us to end.
     """
 
     name: str
@@ -102,6 +142,7 @@ class Table:
     note: str = ""
     order: int = 100
     shown: bool = True
+    long: bool = False
     _fill: Callable[[Evidence], Iterable[Mapping[str, Any]]] | None = field(default=None)
     _view: Callable[[pd.DataFrame, Frames], View] | None = field(default=None)
 
@@ -133,13 +174,29 @@ class Table:
 
     def frame(self, rows: Iterable[Mapping[str, Any]] = ()) -> pd.DataFrame:
         """The rows as a DataFrame with exactly these columns."""
-        return pd.DataFrame(list(rows), columns=self.names)
+        found = [{name: _unicode(value) for name, value in row.items()} for row in rows]
+        return pd.DataFrame(found, columns=self.names)
+
+    def check(self, frame: pd.DataFrame) -> None:
+        """Raise ValueError for a frame that this table never is, naming the column."""
+        for column in self.columns:
+            if column.name in frame:
+                column.check(frame[column.name])
+            elif column.key and len(frame):
+                raise ValueError(f"column {column.name!r} is missing")
 
     def view(self, frame: pd.DataFrame, frames: Frames | None = None) -> View:
         """What people see of a frame that has rows; `frames` are all tables of the same run."""
         if self._view is not None:
             return self._view(frame, frames or {self.name: frame})
         return plain(self.columns, records(frame), self.note)
+
+
+def _unicode(value: Any) -> Any:
+    """Text that is no Unicode (a message with the bytes of a file's name) in escapes."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
 
 
 def plain(
@@ -176,13 +233,14 @@ def table(
     note: str = "",
     order: int = 100,
     shown: bool = True,
+    long: bool = False,
 ) -> Table:
     """Register a table. Raises ValueError for a name that is taken by another one."""
     known = _TABLES.get(name)
     # The same columns again are a notebook cell run twice, or a reload.
     if known is not None and known.names != [column.name for column in columns]:
         raise ValueError(f"a table {name!r} is registered already")
-    _TABLES[name] = Table(name, heading, columns, note, order, shown)
+    _TABLES[name] = Table(name, heading, columns, note, order, shown, long)
     return _TABLES[name]
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from bridge.metrics.agreement import ORDER
+from bridge.metrics.agreement import ORDER, ZERO
 from bridge.tables import EPSILON, Column, Evidence, Frames, View, records, table
 
 GAPS = (
-    Column("gap", heading="gap float64", format=".1e", better="lower"),
-    Column("gap_float32", heading="gap float32", format=".1e", better="lower"),
-    Column("noise", heading="noise float32", format=".1e"),
+    Column("gap", heading="gap float64", format=".1e", better="lower", low=0),
+    Column("gap_float32", heading="gap float32", format=".1e", better="lower", low=0),
+    Column("noise", heading="noise float32", format=".1e", low=0),
 )
 GAP, GAP32, NOISE = GAPS
 
@@ -22,16 +22,16 @@ agreement = table(
     "agreement",
     heading="Agreement with our reference",
     columns=[
-        Column("method"),
-        Column("implementation", heading="by"),
+        Column("method", key=True),
+        Column("implementation", heading="by", key=True),
         EPSILON,
-        Column("verdict"),
+        Column("verdict", choices=ORDER, key=True),
         GAP,
-        Column("verdict_float32", heading="verdict float32"),
+        Column("verdict_float32", heading="verdict float32", choices=ORDER),
         GAP32,
         NOISE,
-        Column("images", format=".0f", better="lower"),
-        Column("cause"),
+        Column("images", format=".0f", better="lower", low=0, key=True),
+        Column("cause", key=True),
     ],
     note=(
         "Judged in float64. Gap: largest difference from our reference; noise: the reference's own "
@@ -89,10 +89,16 @@ def _details(frame: pd.DataFrame) -> dict[tuple[str, str], str]:
 def _remarks(frame: pd.DataFrame) -> list[str]:
     """The disagreements, worst first, each implementation once."""
     found = frame[frame["verdict"] == "differs"].sort_values("gap", ascending=False)
+    by_method: dict[str, list[str]] = {}
+    for method, implementation in of_nothing(frame):
+        by_method.setdefault(method, []).append(implementation)
     return [
         f"{row['implementation']}'s {row['method']} differs on {row['images']} images by up to "
         f"{GAP.show(row)}: {row['cause'] or 'cause not recognised'}."
         for row in records(found.drop_duplicates(["method", "implementation"]))
+    ] + [
+        f"{method} ({', '.join(names)}): {frame.loc[frame['method'] == method, 'cause'].iloc[0]}."
+        for method, names in by_method.items()
     ]
 
 
@@ -114,6 +120,13 @@ def verdict_matrix(frame: pd.DataFrame, failures: pd.DataFrame | None = None) ->
     return pd.DataFrame(verdicts, index=pd.Index(methods, name="method"), columns=implementations)
 
 
+def of_nothing(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """The (method, implementation) that agree, but over nothing: zero maps, unchanged images."""
+    said = frame.assign(nothing=[str(cause).startswith(ZERO) for cause in frame["cause"]])
+    every = said.groupby(["method", "implementation"], sort=False)["nothing"].all()
+    return [key for key, nothing in every.items() if nothing]
+
+
 def headline(frame: pd.DataFrame) -> str:
     """The verdict in one sentence: how many pairs agree, and which do not."""
     if not len(frame):
@@ -121,7 +134,11 @@ def headline(frame: pd.DataFrame) -> str:
     matrix = verdict_matrix(frame)
     worst = {(i, m): matrix.loc[m, i] for m in matrix.index for i in matrix if matrix.loc[m, i]}
     agree = sum(verdict in ("equal", "rounding") for verdict in worst.values())
-    text = f"{agree} of {len(worst)} pairs agree with our reference (equal, or within rounding)."
+    text = f"{agree} of {len(worst)} pairs agree with our reference (equal, or within rounding)"
+    nothing = len(of_nothing(frame))
+    text += (
+        f"; {nothing} of them over what is zero everywhere, which says nothing." if nothing else "."
+    )
     for verdict, one, many in (("differs", "differs", "differ"), ("failed", "failed", "failed")):
         names = [f"{i}'s {m}" for (i, m), found in worst.items() if found == verdict]
         if names:

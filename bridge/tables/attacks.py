@@ -35,21 +35,22 @@ attacks = table(
     "attacks",
     heading="Attacks",
     columns=[
-        Column("method"),
-        Column("implementation", heading="by"),
-        Column("epsilon", text=_epsilon),
+        Column("method", key=True),
+        Column("implementation", heading="by", key=True),
+        Column("epsilon", text=_epsilon, number=True, low=0),
         Column("norm"),
-        Column("success", heading="fooled", format=".0%", better="higher"),
-        Column("changed", format=".0%", better="higher"),
-        Column("success_8bit", heading="8-bit", format=".0%", better="higher"),
-        Column("correct", format=".0f"),
-        Column("images", format=".0f"),
-        Column("l0", format=".0f", better="lower"),
-        Column("l2", format=".3f", better="lower"),
-        Column("linf", format=".4f", better="lower"),
-        Column("unchanged", format=".0f"),
-        Column("invalid", format=".0f", better="lower"),
-        Column("reasons", heading="invalid", text=_reasons),
+        Column("success", heading="fooled", format=".0%", better="higher", low=0, high=1),
+        Column("changed", format=".0%", better="higher", low=0, high=1),
+        Column("success_8bit", heading="8-bit", format=".0%", better="higher", low=0, high=1),
+        Column("correct", format=".0f", low=0, key=True),
+        Column("images", format=".0f", low=0, key=True),
+        Column("l0", format=".0f", better="lower", low=0),
+        Column("l2", format=".3f", better="lower", low=0),
+        Column("linf", format=".4f", better="lower", low=0),
+        Column("unchanged", format=".0f", low=0, key=True),
+        Column("invalid", format=".0f", better="lower", low=0, key=True),
+        Column("reasons", heading="invalid", text=_reasons, key=True),
+        Column("labels", choices=("given", "predicted")),
     ],
     order=20,
 )
@@ -85,6 +86,7 @@ def _row(evidence: Evidence, cell: Cell) -> dict[str, Any]:
         "epsilon": cell.epsilon,
         "norm": cell.method.norm,
         **asdict(score),
+        "labels": "given" if evidence.labelled else "predicted",
     }
 
 
@@ -92,10 +94,13 @@ def _row(evidence: Evidence, cell: Cell) -> dict[str, Any]:
 def view(frame: pd.DataFrame, frames: Frames) -> View:
     """A row for each, and a remark where the gradient is masked."""
     found = records(frame)
+    images = found[0]["images"]
+    among = f"the {found[0]['correct']} of {images} images that the model gets right"
+    if found[0].get("labels") == "predicted":
+        among = f"the {images} images that lost the model's own prediction (there are no labels)"
     note = (
-        f"Fooled: share of the {found[0]['correct']} of {found[0]['images']} images that the model "
-        "gets right, checked again by us; 8-bit: after rounding to 256 levels; changed: against "
-        "the model's own prediction. Norms: medians of the perturbations."
+        f"Fooled: share of {among}, checked again by us; 8-bit: after rounding to 256 levels; "
+        "changed: against the model's own prediction. Norms: medians of the perturbations."
     )
     remarks = [text for row in found if (text := _masked(row))]
     return plain([attacks[name] for name in SHOWN], found, note, remarks)

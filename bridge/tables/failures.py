@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,11 +14,11 @@ failures = table(
     "failures",
     heading="Not available",
     columns=[
-        Column("method"),
-        Column("implementation", heading="by"),
-        Column("stage"),
-        Column("error"),
-        Column("message"),
+        Column("method", key=True),
+        Column("implementation", heading="by", key=True),
+        Column("stage", key=True),
+        Column("error", key=True),
+        Column("message", key=True),
     ],
     order=1000,
 )
@@ -32,10 +33,12 @@ def rows(evidence: Evidence) -> list[dict[str, Any]]:
 @failures.viewed
 def view(frame: pd.DataFrame, frames: Frames) -> View:
     """A line each; of several epsilons the first."""
-    return View(
-        remarks=[
-            f"{' '.join(filter(None, [row['method'], row['implementation']]))} ({row['stage']}): "
-            f"{row['error']}: {row['message']}"
-            for row in records(frame.drop_duplicates(["method", "implementation", "stage"]))
-        ]
-    )
+    shown = records(frame.drop_duplicates(["method", "implementation", "stage"]))
+    return View(remarks=[_sentence(row) for row in shown])
+
+
+def _sentence(row: Mapping[str, Any]) -> str:
+    what = " ".join(filter(None, [row["method"], row["implementation"], f"({row['stage']})"]))
+    # Where the text alone would say nothing, it begins with the kind of error.
+    said = row["message"].startswith(row["error"])
+    return f"{what}: {row['message'] if said else row['error'] + ': ' + row['message']}"

@@ -11,21 +11,30 @@ import pandas as pd
 
 from bridge.tables import EPSILON, Column, Evidence, Frames, View, table
 
-SECONDS = Column("seconds", heading="time", unit="ms", format=".1f", scale=1000, better="lower")
-FORWARDS = Column("forwards", heading="F", format=".0f", better="lower")
-BACKWARDS = Column("backwards", heading="B", format=".0f", better="lower")
+SECONDS = Column(
+    "seconds",
+    heading="time",
+    unit="ms",
+    format=".1f",
+    scale=1000,
+    better="lower",
+    low=0,
+    key=True,
+)
+FORWARDS = Column("forwards", heading="F", format=".0f", better="lower", low=0, key=True)
+BACKWARDS = Column("backwards", heading="B", format=".0f", better="lower", low=0, key=True)
 
 runtime = table(
     "runtime",
     heading="Runtime",
     columns=[
-        Column("method"),
-        Column("implementation", heading="by"),
+        Column("method", key=True),
+        Column("implementation", heading="by", key=True),
         EPSILON,
         SECONDS,
-        Column("ratio", format=".2f", better="lower"),
-        Column("warm_up", heading="first", unit="ms", format=".1f", scale=1000),
-        Column("repeats", format=".0f"),
+        Column("ratio", format=".2f", better="lower", low=0),
+        Column("warm_up", heading="first", unit="ms", format=".1f", scale=1000, low=0),
+        Column("repeats", format=".0f", low=1, key=True),
         FORWARDS,
         BACKWARDS,
     ],

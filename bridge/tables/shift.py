@@ -12,21 +12,22 @@ from bridge.core.method import Method
 from bridge.core.registry import get, methods
 from bridge.fused import run_many
 from bridge.metrics import similarity as measures
-from bridge.tables import EPSILON, Column, Evidence, Frames, View, records, table
+from bridge.tables import EPSILON, ROUNDING, Column, Evidence, Frames, View, records, table
 
-SPEARMAN = Column("spearman", format=".2f", span=(-1, 1))
-IOU = Column("top10_iou", heading="top-10% iou", format=".2f")
+SPEARMAN = Column("spearman", format=".2f", span=(-1, 1), low=-1 - ROUNDING, high=1 + ROUNDING)
+IOU = Column("top10_iou", heading="top-10% iou", format=".2f", low=0, high=1)
 
 shift = table(
     "shift",
     heading="How far attacks move the attributions",
-    columns=[Column("attack"), EPSILON, Column("method"), SPEARMAN, IOU],
+    columns=[Column("attack", key=True), EPSILON, Column("method", key=True), SPEARMAN, IOU],
     note=(
         "Rank correlation of a map before and after each attack at its largest epsilon, and in "
         "brackets the overlap of the top tenth of the pixels. An attack that ignores the model is "
         "the control, and comes last: the others matter where they stay below it."
     ),
     order=50,
+    long=True,
 )
 
 

@@ -9,20 +9,21 @@ from typing import Any
 import pandas as pd
 
 from bridge.metrics import similarity as measures
-from bridge.tables import Column, Evidence, Frames, View, plain, records, table
+from bridge.tables import ROUNDING, Column, Evidence, Frames, View, plain, records, table
 
+MEASURES = {"spearman": "", "top10_iou": "top-10% iou", "ssim": "", "cosine": ""}
 MOST = 10  # pairs that people see; of more, the most and the least similar
 
 similarity = table(
     "similarity",
     heading="Similarity between methods",
     columns=[
-        Column("method_a"),
-        Column("method_b"),
-        Column("spearman", format=".2f", span=(-1, 1)),
-        Column("top10_iou", heading="top-10% iou", format=".2f", span=(-1, 1)),
-        Column("ssim", format=".2f", span=(-1, 1)),
-        Column("cosine", format=".2f", span=(-1, 1)),
+        Column("method_a", key=True),
+        Column("method_b", key=True),
+        *(
+            Column(name, heading, format=".2f", span=(-1, 1), low=-1 - ROUNDING, high=1 + ROUNDING)
+            for name, heading in MEASURES.items()
+        ),
     ],
     note="Do two methods point at the same pixels? 1 is the same map; mean over the images.",
     order=40,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bridge.core.engine import session
+from bridge.core.examine import refuse
 from bridge.core.model import ModelAdapter
+from bridge.core.parameters import check_positive, check_seed, check_whole
 from bridge.core.preflight import check_images, check_labels, check_logits, check_model
 from bridge.core.state import seeded
 from bridge.training.ascent import PRESETS, Ascent, ascend
@@ -86,16 +90,20 @@ def class_image(
     (torch.Size([2, 1, 28, 28]), True)
     """
     ascent = _ascent(preset, steps, rate, priors)
-    if ascent.steps < 1 or ascent.rate <= 0 or n < 1:
-        raise ValueError(
-            "steps and n must be at least 1 and rate positive, "
-            f"got {ascent.steps}, {n} and {ascent.rate}"
-        )
+    check_whole("n", n, 1)
+    check_whole("frames_every", frames_every, 0)
+    check_seed(seed)
+    if layer is None and (channel is not None or neuron is not None):
+        raise ValueError("channel and neuron are of a layer: name it, layer=")
     adapter = check_model(model)
     low, high = adapter.bounds
     with session(adapter), seeded(seed):
         begin, classes = _begin(adapter, target, shape, start, n)
-        known = check_logits(adapter, adapter.facts(begin))
+        try:
+            facts = adapter.facts(begin)
+        except BaseException as error:
+            refuse(adapter, begin, error)
+        known = check_logits(adapter, facts)
         targets = check_labels(classes, begin, known, "target")
         if layer is not None:
             objective = activation(adapter, layer, channel, neuron)
@@ -120,9 +128,21 @@ def _ascent(preset: str, steps: int | None, rate: float | None, priors: dict[str
     chosen = PRESETS[preset]
     return Ascent(
         replace(chosen.priors, **priors),
-        chosen.steps if steps is None else steps,
-        chosen.rate if rate is None else rate,
+        chosen.steps if steps is None else check_whole("steps", steps, 1),
+        chosen.rate if rate is None else check_positive("rate", rate),
     )
+
+
+def _classes(target: Any) -> list[int]:
+    """The classes to draw, as plain numbers. Raises TypeError or ValueError for what are none."""
+    given = target.tolist() if isinstance(target, Tensor | np.ndarray | np.generic) else target
+    listed = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    for each in listed:
+        if isinstance(each, bool) or not isinstance(each, Integral):
+            raise TypeError(f"target must be a class (an integer) or several, got {target!r}")
+    if not listed:
+        raise ValueError("target is an empty list: name at least one class")
+    return [int(each) for each in listed]
 
 
 def _begin(
@@ -133,10 +153,8 @@ def _begin(
     n: int,
 ) -> tuple[Tensor, list[int]]:
     """The images that the ascent begins with, and the class of each."""
-    if target is None:
-        classes = [0]  # of no matter: an activation is climbed
-    else:
-        classes = [target] if isinstance(target, int) else [int(each) for each in target]
+    # Where an activation is climbed, the class is of no matter.
+    classes = [0] if target is None else _classes(target)
     if start is not None and shape is None:
         images = check_images(model, start)
         return images, classes * len(images) if len(classes) == 1 else classes
@@ -144,6 +162,10 @@ def _begin(
         raise ValueError(
             "pass either shape=(c, h, w), to begin with noise, or start=, to begin with images"
         )
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) != 3:
+        raise ValueError(f"shape must be three whole numbers (c, h, w), got {shape!r}")
+    for side in shape:
+        check_whole("each number of shape (c, h, w)", side, 1)
     low, high = model.bounds
     noise = 2 * torch.rand((len(classes) * n, *shape), dtype=model.dtype) - 1
     images = (low + (high - low) * (0.5 + 0.02 * noise)).to(model.device or "cpu")

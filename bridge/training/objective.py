@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bridge.core.gradients import target_logits
 from bridge.core.model import ModelAdapter
+from bridge.core.parameters import Domain
 
 Objective = Callable[[Tensor], Tensor]  # images (k, c, h, w) -> (k,)
 
@@ -34,6 +35,13 @@ def activation(
         known = ", ".join(list(names)[1:][-12:])
         raise ValueError(f"the model has no layer {layer!r}; its layers are {known}")
 
+    if channel is not None:
+        Domain(whole=True).check("channel", channel)
+    if neuron is not None and (not isinstance(neuron, tuple | list) or len(neuron) != 2):
+        raise TypeError(f"neuron must be two whole numbers (y, x), got {neuron!r}")
+    for place in neuron or ():
+        Domain(whole=True).check("neuron", place)
+
     def climbed(x: Tensor) -> Tensor:
         output = _output(model, names[layer], x)
         if channel is not None:
@@ -43,6 +51,11 @@ def activation(
                 )
             output = output[:, channel : channel + 1]
         if neuron is not None:
+            sides = tuple(output.shape[2:])
+            if len(sides) != 2 or not all(
+                0 <= n < side for n, side in zip(neuron, sides, strict=True)
+            ):
+                raise ValueError(f"layer {layer!r} has no neuron {neuron}: its (h, w) are {sides}")
             output = output[..., neuron[0], neuron[1]]
         return output.flatten(1).mean(1)
 

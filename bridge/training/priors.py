@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from bridge.core.parameters import Domain, domains
+
+Amount = Annotated[float, Domain(low=0)]
+Count = Annotated[int, Domain(low=1, whole=True)]
 
 
 @dataclass(frozen=True)
@@ -25,26 +30,24 @@ class Priors:
     image's spectrum, scaled by 1 / frequency, with decorrelated colours (Olah et al. 2017).
     """
 
-    gradient: Literal["plain", "normalised", "sign"] = "normalised"
-    l2: float = 0.0
-    l1: float = 0.0
-    tv: float = 0.0
-    blur: float = 0.0
-    blur_every: int = 4
-    blur_until: float = 0.75
-    jitter: float = 0.0
-    rotate: float = 0.0
-    shift: float = 0.0
-    colour: float = 0.0
-    octaves: int = 1
-    octave_scale: float = 1.4
+    gradient: Annotated[str, Domain(choices=("plain", "normalised", "sign"))] = "normalised"
+    l2: Amount = 0.0
+    l1: Amount = 0.0
+    tv: Amount = 0.0
+    blur: Amount = 0.0
+    blur_every: Count = 4
+    blur_until: Amount = 0.75
+    jitter: Amount = 0.0
+    rotate: Amount = 0.0
+    shift: Amount = 0.0
+    colour: Amount = 0.0
+    octaves: Count = 1
+    octave_scale: Annotated[float, Domain(low=1)] = 1.4
     fourier: bool = False
 
     def __post_init__(self) -> None:
-        if self.gradient not in ("plain", "normalised", "sign"):
-            raise ValueError(
-                f"unknown gradient {self.gradient!r}: expected plain, normalised or sign"
-            )
+        for name, domain in domains(type(self)).items():
+            domain.check(name, getattr(self, name))
 
 
 def moved(x: Tensor, prior: Priors, span: float) -> Tensor:

@@ -11,13 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bridge.core.budget import check_budget
 from bridge.core.engine import session
+from bridge.core.errors import describe
+from bridge.core.examine import refuse
 from bridge.core.gradients import loss_gradient
+from bridge.core.method import name_of
 from bridge.core.model import ModelAdapter, wrap
-from bridge.core.preflight import check_images, check_labels
+from bridge.core.parameters import Domain, check_positive, check_seed, check_whole
+from bridge.core.preflight import check_images, check_labels, check_logits
 from bridge.core.registry import get
 from bridge.core.state import seeded
-from bridge.fused import run_many
+from bridge.core.types import Failure
+from bridge.core.warn import warn
+from bridge.fused import plan, run_many
 from bridge.training.moments import Moments
 from bridge.training.record import Record, confused
 from bridge.training.sinks import Sink
@@ -36,11 +43,11 @@ class Probe:
     than that, moved by `push` towards each of the two classes. Random numbers come from `seed`.
 
     Training stays what it was, bit by bit: weights, gradients that are being accumulated, running
-    statistics, modes, the random state and autocast are put back. A method that fails is noted in
-    the record and never stops the training.
+    statistics, modes, the random state and autocast are put back. Nothing stops the training: what
+    fails (a method, all of them where the network's logits are NaN) is noted in the record, a sink
+    that raises is warned about.
 
-    Raises ValueError or TypeError for images or labels that do not fit the model, and for `every`
-    below 1.
+    Raises KeyError, ValueError or TypeError for what makes no sense, before the training begins.
 
     >>> import bridge
     >>> model = bridge.load_model("zoo:fashion_cnn")
@@ -66,17 +73,18 @@ class Probe:
         keep: bool = True,
         seed: int = 0,
     ) -> None:
-        if every < 1:
-            raise ValueError(f"every must be at least 1, got {every}")
+        self.every, self.seed = check_whole("every", every, 1), check_seed(seed)
+        Domain(low=0, optional=True).check("margin", margin)
+        self.margin, self.push = margin, check_positive("push", push)
         self.model: ModelAdapter = model if isinstance(model, ModelAdapter) else wrap(model)
-        self.every, self.integrate, self.seed = every, integrate, seed
-        self.margin, self.push = margin, push
+        self.integrate, self.keep = integrate, keep
         with self._aside():
-            self.x = check_images(self.model, x)
-            self.labels = check_labels(labels, self.x, self.model.facts(self.x).logits.shape[1])
-        given = methods if isinstance(methods, Mapping) else {name: {} for name in methods}
-        self.methods = {name: dict(params) for name, params in given.items()}
-        self.sinks, self.keep = list(sinks), keep
+            self.x, classes = _checked(self.model, x)
+            self.labels = check_labels(labels, self.x, classes)
+        self.methods = _by_name(methods)
+        for task in plan(self.methods, self.x, predict=False).tasks:
+            check_budget(task.method, task.params.get("epsilon"), self.x, self.model.bounds)
+        self.sinks = _functions(sinks)
         self.records: list[Record] = []
         self.steps = 0
         self._moments = Moments.like(self.x)
@@ -98,7 +106,7 @@ class Probe:
 
     def step(self, step: int | None = None) -> Record | None:
         """Count a training step (or take its number); a Record where it is one to probe."""
-        self.steps = self.steps + 1 if step is None else step
+        self.steps = self.steps + 1 if step is None else check_whole("step", step, 0)
         if self.steps % self.every:
             return None
         with self._aside():
@@ -106,7 +114,13 @@ class Probe:
         if self.keep:
             self.records.append(record)
         for sink in self.sinks:
-            sink(record)
+            try:
+                sink(record)
+            except Exception as error:  # a full disk must not cost days of training
+                warn(
+                    f"the sink {name_of(sink)} failed at step {self.steps}, the training goes on "
+                    f"without its record: {describe(error)}"
+                )
         return record
 
     def state_dict(self) -> dict[str, Any]:
@@ -120,7 +134,12 @@ class Probe:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`. Raises ValueError where it is of other images."""
+        """Go on from `state_dict()`. Raises ValueError where it is none, or of other images."""
+        if not isinstance(state, Mapping):
+            raise TypeError(f"the state is {state!r}, expected what state_dict() gives")
+        lacking = sorted(self.state_dict().keys() - state.keys())
+        if lacking:
+            raise ValueError(f"the state lacks {lacking}: expected what state_dict() gives")
         shape, own = tuple(state["integrated"].shape), tuple(self.x.shape)
         if shape != own:
             raise ValueError(f"the state is of images {shape}, these are {own}")
@@ -143,6 +162,8 @@ class Probe:
         """
         from PIL import Image
 
+        if Path(path).suffix.lower() not in (".png", ".jpg", ".webp"):
+            raise ValueError(f"unknown kind of picture {Path(path).suffix!r}: expected .png")
         Image.fromarray(sheet(self._strips(method))).save(path)
         return Path(path)
 
@@ -158,9 +179,12 @@ class Probe:
             yield
 
     def _look(self) -> Record:
-        many = run_many(
-            self.model, self.x, self.labels, self.methods, predict=False, seed=self.seed
-        )
+        try:
+            many = run_many(
+                self.model, self.x, self.labels, self.methods, predict=False, seed=self.seed
+            )
+        except ValueError as error:  # the network that is trained gives no logits any more
+            return self._nothing(error)
         with torch.no_grad():
             logits = self.model(self.x) if many.logits is None else many.logits
         if self.integrate:
@@ -177,6 +201,13 @@ class Probe:
             tuple(many.failures),
         )
 
+    def _nothing(self, error: Exception) -> Record:
+        """The record of a step at which nothing could be run, and why."""
+        with torch.no_grad():
+            logits = self.model(self.x)
+        failure = Failure("", "", "probe", type(error).__name__, describe(error))
+        return Record(self.steps, logits.cpu(), 0.0, {}, None, (failure,))
+
     def _strips(self, method: str) -> list[np.ndarray]:
         recorded = [record.outputs for record in self.records if method in record.outputs]
         if not recorded:
@@ -185,3 +216,30 @@ class Probe:
             )
         outputs = [found[method] for found in recorded]
         return strips(self.x, outputs, get(method).kind, self.model.bounds)
+
+
+def _checked(model: ModelAdapter, x: Any) -> tuple[Tensor, int]:
+    """The images, and the number of classes."""
+    images = check_images(model, x)
+    try:
+        facts = model.facts(images)
+    except BaseException as error:
+        refuse(model, images, error)
+    return images, check_logits(model, facts)
+
+
+def _by_name(methods: Any) -> Mapping[str, Mapping[str, Any]]:
+    """{name: params} of names, or as it is."""
+    if isinstance(methods, str):
+        raise TypeError(f"methods is the text {methods!r}, expected a list of names: [{methods!r}]")
+    return methods if isinstance(methods, Mapping) else {name: {} for name in methods}
+
+
+def _functions(sinks: Any) -> list[Sink]:
+    """The sinks as a list. Raises TypeError for what is none."""
+    if not isinstance(sinks, Sequence) or isinstance(sinks, str):
+        raise TypeError(f"sinks must be a list of functions of a record, got {sinks!r}")
+    for sink in sinks:
+        if not callable(sink):
+            raise TypeError(f"a sink is a function of a record, got {sink!r}")
+    return list(sinks)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bridge.core.parameters import check_whole
+
 
 def write_film(path: str | Path, frames: Sequence[np.ndarray], *, fps: int = 12) -> Path:
     """Write frames (h, w, 3), uint8, as a film of `fps` frames a second; returns `path`.
@@ -17,6 +19,7 @@ def write_film(path: str | Path, frames: Sequence[np.ndarray], *, fps: int = 12)
     path = Path(path)
     if not len(frames):
         raise ValueError("a film needs at least one frame")
+    check_whole("fps", fps, 1)
     if path.suffix in (".gif", ".webp"):
         from PIL import Image
 

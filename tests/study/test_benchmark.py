@@ -136,9 +136,9 @@ def test_bench_on_the_command_line(tmp_path):
 
 def test_bench_says_what_makes_no_sense():
     model = {"plain": bridge.wrap(seeded(Plain))}
-    with pytest.raises(KeyError, match="no method 'salience'"):
+    with pytest.raises(KeyError, match="'salience' is not a method: did you mean saliency"):
         benchmark(model, batch, methods=["salience"], progress=False)
-    with pytest.raises(ValueError, match="rounds must be at least 1"):
+    with pytest.raises(ValueError, match="rounds must be a whole number of 1 or more"):
         benchmark(model, batch, rounds=0, progress=False)
 
 

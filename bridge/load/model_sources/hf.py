@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
-from bridge.load.models import Loaded, model_source
+from bridge.load.models import Loaded, downloading, model_source
 
 
 @model_source("hf")
@@ -21,16 +22,24 @@ def hf(name: str, pretrained: bool) -> Loaded:
             module = classifier.from_pretrained(name, use_safetensors=True)
         else:
             module = classifier.from_config(config)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a file of any form may be behind a name
+        if "connect" in str(error).lower() or isinstance(error, ConnectionError):
+            raise downloading(f"hf:{name}", error) from error
+        text = " ".join(str(error).split())
         raise ValueError(
-            f"Hugging Face cannot load {name!r} as an image classifier: {error}"
+            f"Hugging Face cannot load {name!r} as an image classifier: {text}"
         ) from error
     wrapping: dict[str, Any] = {
         "class_names": [config.id2label[index] for index in sorted(config.id2label)]
     }
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(name)
-    except (OSError, ValueError, ImportError):
+    except Exception as error:
+        warnings.warn(
+            f"hf:{name} comes without a processor that can be read ({type(error).__name__}), so "
+            "pixels are not normalised: pass mean= and std=",
+            stacklevel=2,
+        )
         return module, wrapping
     if getattr(processor, "do_normalize", True):
         wrapping |= {"mean": processor.image_mean, "std": processor.image_std}

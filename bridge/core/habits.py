@@ -1,0 +1,114 @@
+"""Is a model a function of one image, and do gradients reach it? What else does it do in a pass?
+
+Where it is no such function, no two implementations can agree, and none of them is to blame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from bridge.core.watch import watched
+
+Model = Callable[[Tensor], Tensor]
+
+# Kernels for another batch size round in another order: 1e-6 of the largest logit in float32 on a
+# CPU, 1e-3 where a GPU multiplies in TF32, 1e-2 in 16 bits. Statistics of a batch, dropout and
+# noise move logits by more.
+EXACT = {torch.float64: 1e-9, torch.float32: 1e-4}
+COARSE = 0.03
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What a few small passes tell about a model.
+
+    `depends_on`: what an image's logits depend on besides the image, in words; "" on nothing.
+    `writes`: the parameters and buffers that a forward pass changes. `differentiable`: whether
+    gradients reach the images. `batch`: the only number of images that it takes, None for any.
+    """
+
+    depends_on: str = ""
+    writes: tuple[str, ...] = ()
+    differentiable: bool = True
+    batch: int | None = None
+
+
+def habits(
+    model: Model, module: nn.Module, x: Tensor, bounds: tuple[float, float], *, half: bool
+) -> Habits:
+    """The habits of `model`, shown images `x` (n, c, h, w), in two passes of at most four images.
+
+    Three images after another one, there and back; then the three without it, in another order;
+    where that changes their logits, the first batch once more. `half`: it computes in 16 bits. What
+    it writes into `module` is put back. Call it frozen and seeded.
+    """
+    with watched(module) as written:
+        found = _seen(model, x.detach(), bounds, half)
+    return replace(found, writes=tuple(written))
+
+
+def _seen(model: Model, x: Tensor, bounds: tuple[float, float], half: bool) -> Habits:
+    mixed = torch.cat([_moved(x[:1], bounds), x[:3]])
+    leaf = mixed.clone().requires_grad_()
+    try:
+        with torch.enable_grad():
+            logits = model(leaf)
+    except Exception:
+        only = _logits(model, mixed) is None and _logits(model, x) is not None
+        return Habits(batch=len(x) if only else None)
+    differentiable, expected = _reach(logits, leaf), logits.detach()
+    alone = _logits(model, mixed[1:].flip(0))
+    if alone is None:
+        only = _logits(model, mixed) is not None  # and not a model that broke
+        return Habits(differentiable=differentiable, batch=len(mixed) if only else None)
+    gap = _gap(alone.flip(0), expected[1:])
+    limit = COARSE if half or x.device.type != "cpu" else EXACT.get(expected.dtype, COARSE)
+    if gap <= limit:
+        return Habits(differentiable=differentiable)
+    again = _logits(model, mixed)
+    if again is not None and _gap(again, expected) > limit:
+        on = (
+            f"the same images get other logits each time (by {_gap(again, expected):.0e} of the "
+            "largest): noise, dropout that stays on, or a count of calls"
+        )
+    else:
+        on = (
+            f"an image's logits depend on the other images of its batch (by {gap:.0e} of the "
+            "largest): statistics of the batch, images that are mixed, or their places"
+        )
+    return Habits(on, differentiable=differentiable)
+
+
+def _moved(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Other images within the bounds: every pixel half the range away, round the end."""
+    low, high = bounds
+    return low + (x - low + (high - low) / 2).remainder(high - low)
+
+
+@torch.no_grad()
+def _logits(model: Model, x: Tensor) -> Tensor | None:
+    """One row an image; None where the model does not take so many images."""
+    try:
+        logits = model(x.clone())
+    except Exception:
+        return None
+    return logits if len(logits) == len(x) else None
+
+
+def _gap(logits: Tensor, expected: Tensor) -> float:
+    """The largest difference as a share of the largest logit; 0 where one is not finite."""
+    scale = expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny)
+    return float(((logits - expected).abs().max() / scale).nan_to_num(nan=0.0, posinf=0.0))
+
+
+def _reach(logits: Tensor, leaf: Tensor) -> bool:
+    """Whether gradients of the logits reach the images."""
+    try:
+        (gradient,) = torch.autograd.grad(logits.sum(), leaf, allow_unused=True)
+    except Exception:
+        return False
+    return gradient is not None
