@@ -22,6 +22,14 @@ from bridge.core.shared import Shared
 
 Step = Annotated[float, Domain(low=0, unit="absolute, in pixel units", others=(0.011,))]
 
+OFTEN = 8  # steps after which most predictions have changed
+
+
+def _typical(x: Tensor, classes: int, *, steps: int, **_: object) -> tuple[float, float]:
+    """A look after each step that is taken."""
+    taken = min(steps, OFTEN)
+    return taken + 1, taken
+
 
 @attack(
     "fool",
@@ -29,6 +37,7 @@ Step = Annotated[float, Domain(low=0, unit="absolute, in pixel units", others=(0
     norm="linf",
     quickest={"steps": 3},
     tiny={"steps": 12, "step_size": 0.02},
+    typical=_typical,
 )
 def fool(
     model: ModelAdapter,

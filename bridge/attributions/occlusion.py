@@ -90,7 +90,9 @@ def _passes(x: Tensor, *, window: Pair | None, stride: Pair | None, **_: Any) ->
     return len(rows) * len(columns) + 2, 0
 
 
-@occlusion.fused("logits", passes=_passes, note="only what a window changes, where that pays")
+@occlusion.fused(
+    "logits", passes=_passes, note="only what a window changes, where that pays", share=0.5
+)
 def fused(
     shared: Shared, *, window: Pair | None, stride: Pair | None, baseline: float | Tensor
 ) -> tuple[Tensor, dict[str, Any]]:

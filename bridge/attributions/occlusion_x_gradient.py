@@ -67,6 +67,7 @@ def _passes(x: Tensor, **params: Any) -> tuple[int, int]:
     "logits",
     "logit_gradient",
     passes=_passes,
+    share=0.5,
     note="only what a window changes, where that pays",
 )
 def fused(shared: Shared, **params: Any) -> tuple[Tensor, dict[str, Any]]:

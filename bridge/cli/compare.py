@@ -20,10 +20,6 @@ from bridge.cli._terminal import coloured, command_line, one_line, show, tell, u
 if TYPE_CHECKING:
     from bridge.study.comparison import Comparison
 
-# Without --repeats slow cells are timed once or twice, so that the default run takes under a
-# minute on two cores.
-TENTH_OF_A_SECOND = 0.1
-
 
 @dataclass(frozen=True)
 class AttackSizes:
@@ -76,9 +72,21 @@ class Output:
     "[default: the labels where there are any].",
 )
 @click.option(
+    "--judged",
+    metavar="N|all",
+    help="On how many images implementations are held against the reference; 0 computes only "
+    "[default: as many as keep the proof below the results' own cost, at least 2].",
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Leave out the dearest proofs where all would take longer; never results.",
+)
+@click.option(
     "--repeats",
     type=int,
-    help="Timed runs of each cell after a warm-up [default: 3, fewer where slow].",
+    help="Timed runs of each cell after a warm-up [default: up to 3 of cells under 50 ms].",
 )
 @click.option("--seed", default=0, show_default=True)
 @gather(output=Output)
@@ -88,6 +96,8 @@ def compare(
     methods: MethodChoice,
     sizes: AttackSizes,
     target: str | None,
+    judged: str | None,
+    time_limit: float | None,
     repeats: int | None,
     seed: int,
     output: Output,
@@ -101,6 +111,7 @@ def compare(
     """
     import bridge
     from bridge.study.interruption import interruptible, orderly
+    from bridge.study.measure import SHORT
 
     with orderly() as stop:
         folder = RunFolder(output.folder, model.source, output.force)
@@ -123,9 +134,11 @@ def compare(
                     target="predicted" if target == "predicted" else None,
                     params=methods.params,
                     epsilons=sizes.given,
+                    judged=_count(judged),
+                    time_limit=float("inf") if time_limit is None else time_limit,
                     repeats=3 if repeats is None else repeats,
                     seed=seed,
-                    timing_seconds=TENTH_OF_A_SECOND if repeats is None else float("inf"),
+                    timing_seconds=SHORT if repeats is None else float("inf"),
                     keep=folder.path,
                 )
             result.manifest["data"] = {"source": source, "images": len(x), "size": images.size}
@@ -143,6 +156,16 @@ def compare(
     if not result.finished or stop.exit_code:
         sys.exit(stop.exit_code or 128 + signal.SIGINT)
     sys.exit(0 if result.outputs and well else 1)
+
+
+def _count(judged: str | None) -> int | str | None:
+    """What --judged says: a number, "all" or nothing. Raises ValueError for another word."""
+    if judged is None or judged == "all":
+        return judged
+    try:
+        return int(judged)
+    except ValueError:
+        raise ValueError(f"--judged is {judged!r}, expected a number or 'all'") from None
 
 
 def _save(result: Comparison, folder: RunFolder, output: Output, title: str) -> bool:

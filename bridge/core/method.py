@@ -60,7 +60,8 @@ class Fused:
 
     `needs(**params)` names what it needs of the shared passes; `passes(x, **params)` is what it
     spends besides, as images forwards and backwards for each image (and each epsilon) of the batch,
-    at most; `note` says more in the plan. Called like any implementation, it makes the shared
+    at most; `note` says more in the plan; `share` is the share of their time that it takes, as a
+    rule. Called like any implementation, it makes the shared
     passes for itself alone; `on` uses those that are there.
     """
 
@@ -68,6 +69,7 @@ class Fused:
     needs: Callable[..., tuple[Need, ...]]
     passes: Callable[..., tuple[int, int]]
     note: str = ""
+    share: float = 1.0
 
     takes_several = True  # epsilons, in one batch
 
@@ -234,6 +236,7 @@ class Method:
         when: Callable[..., bool] | None = None,
         passes: Callable[..., tuple[int, int]] | None = None,
         note: str = "",
+        share: float = 1.0,
     ) -> Callable[[Function], Function]:
         """Register the fast implementation: `function(shared, **params)`, all parameters given.
 
@@ -252,7 +255,7 @@ class Method:
             def needed(**params: Any) -> tuple[Need, ...]:
                 return needs if when is None or when(**params) else ()
 
-            self.fast = Fused(function, needed, passes or _no_passes, note)
+            self.fast = Fused(function, needed, passes or _no_passes, note, share)
             return function
 
         return register

@@ -46,6 +46,7 @@ def attribution(
     quick: Mapping[str, Any] | None = None,
     quickest: Mapping[str, Any] | None = None,
     tiny: Mapping[str, Any] | None = None,
+    typical: Callable[..., tuple[float, float]] | None = None,
 ) -> Callable[[Function], Method]:
     """Register `f(model, x, target, **params) -> tensor` as the reference of a new attribution.
 
@@ -59,6 +60,7 @@ def attribution(
         quick=quick or {},
         quickest=quickest or quick or {},
         tiny=tiny or {},
+        typical=typical,
     )
     return _register(
         name, "attribution", paper, norm=None, needs=needs, draw=draw, requires=requires, tags=tags
@@ -80,6 +82,7 @@ def attack(
     quick: Mapping[str, Any] | None = None,
     quickest: Mapping[str, Any] | None = None,
     tiny: Mapping[str, Any] | None = None,
+    typical: Callable[..., tuple[float, float]] | None = None,
     recipe: Function | None = None,
 ) -> Callable[[Function], Method]:
     """Register `f(model, x, labels, *, epsilon, **params) -> images` as a new attack's reference.
@@ -95,6 +98,7 @@ def attack(
         quick=quick or {},
         quickest=quickest or quick or {},
         tiny=tiny or {},
+        typical=typical,
         recipe=recipe,
     )
     return _register(

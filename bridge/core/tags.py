@@ -34,6 +34,9 @@ class Tags:
     networks whose one pass takes a tenth of a second, `tiny` for the checker's images of 10 x 8
     pixels (over `quick`). A value may be a function of the image's shorter side.
 
+    `typical(x, classes, **params)`: passes an image as a rule, forwards and backwards, where a
+    method has no fast implementation that says so, or stops by itself. Estimates rest on it.
+
     `recipe(x, bounds, **params)`: a gradient attack as the recipe whose parts diagnosis changes.
     """
 
@@ -45,4 +48,5 @@ class Tags:
     quick: Mapping[str, Any] = field(default_factory=dict)
     quickest: Mapping[str, Any] = field(default_factory=dict)
     tiny: Mapping[str, Any] = field(default_factory=dict)
+    typical: Callable[..., tuple[float, float]] | None = None
     recipe: Callable[..., Recipe] | None = None

@@ -91,15 +91,29 @@ def run_many(
     >>> many.forwards, many.backwards
     (6, 4)
     """
-    check_seed(seed)
-    with turn():  # to wait for other threads is no work of ours
-        found = _run_many(model, x, target, methods, labels, predict, seed)
+    found = many_quietly(model, x, target, methods, labels=labels, predict=predict, seed=seed)
     if found.logits is not None and not bool(found.logits.isfinite().all()):
         warn(str(no_logits(~found.logits.isfinite().all(1))))
     for run in found.values():
         for each in run.noticed:
             warn(each.message)
     return found
+
+
+def many_quietly(
+    model: nn.Module,
+    x: Tensor,
+    target: Any,
+    methods: Mapping[str, Mapping[str, Any]],
+    *,
+    labels: Any = None,
+    predict: bool = True,
+    seed: int = 0,
+) -> Many:
+    """As `run_many`, but what was noticed stands in the Runs only, and nobody is warned."""
+    check_seed(seed)
+    with turn():  # to wait for other threads is no work of ours
+        return _run_many(model, x, target, methods, labels, predict, seed)
 
 
 def _run_many(

@@ -15,6 +15,7 @@ from bridge.core.types import Score
 PIXEL_SLACK = 1e-6
 # An L2 norm in float32 sums up to 1e5 squares: a thousandth of a percent of the norm, and no more.
 NORM_SLACK = 1e-5
+AT_ONCE = 64  # images that are looked at in one pass
 
 
 def audit(
@@ -39,7 +40,10 @@ def audit(
     images = torch.where(valid.view(-1, 1, 1, 1), adversarial, x)
     eight_bit = ((images - low) / (high - low) * 255).round() / 255 * (high - low) + low
     with seeded(0), frozen(model):
-        clean, after, after_8bit = (predict(model, batch) for batch in (x, images, eight_bit))
+        clean, after, after_8bit = (
+            torch.cat([predict(model, part) for part in batch.split(AT_ONCE)])
+            for batch in (x, images, eight_bit)
+        )
     known, known_8bit = after >= 0, after_8bit >= 0  # logits that are not finite predict nothing
     if targeted:
         counted, hit, hit_8bit = clean != labels, after == labels, after_8bit == labels
@@ -74,7 +78,7 @@ def audit(
 def classify(model: ModelAdapter, x: Tensor) -> tuple[Tensor, Tensor]:
     """Predicted class (n,) and its softmax probability (n,); -1 and nan for logits not finite."""
     with torch.no_grad(), seeded(0), frozen(model):
-        logits = model(x)
+        logits = torch.cat([model(part) for part in x.split(AT_ONCE)])
     predicted = torch.where(logits.isfinite().all(1), logits.argmax(1), -1)
     return predicted, logits.double().softmax(1).amax(1)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 FEW = 5  # a model that gets fewer than one of so many images right is not the one that was meant
+SOME = 6  # numbers of images that are named
 # Without them nothing needs to be said of whose classes these are.
 GIVEN = "given"
 PREDICTED = "predicted"
@@ -22,6 +23,7 @@ def preamble(manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) ->
         _unfinished(manifest, tables),
         _dependent(manifest),
         _classes(manifest),
+        _judged(manifest),
         accuracy(right(manifest, tables)),
     ]
     return [line for line in lines if line]
@@ -68,6 +70,23 @@ def _classes(manifest: Mapping[str, Any]) -> str:
     if attacked:
         return "Attacked is the model's own prediction, no label."
     return "Explained is the model's own prediction, no label." if explained else ""
+
+
+def _judged(manifest: Mapping[str, Any]) -> str:
+    """On how many images implementations were judged, and who gave the results of all."""
+    said = manifest.get("judged", {})
+    places, images = said.get("images"), said.get("of")
+    if places is None:
+        return ""
+    if not places:
+        return (
+            f"Nothing was judged (judged=0): the results of all {images} images are unproved here."
+        )
+    few = ", ".join(map(str, places[:SOME])) + (", ..." if len(places) > SOME else "")
+    return (
+        f"Judged on {len(places)} of {images} images (number {few}); results of all {images} by "
+        "the quickest implementation of each method."
+    )
 
 
 def _dependent(manifest: Mapping[str, Any]) -> str:

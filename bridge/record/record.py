@@ -70,10 +70,26 @@ class Record:
         names = self.manifest["model"]["class_names"]
         return str(names[label]) if names and 0 <= label < len(names) else str(label)
 
+    @property
+    def sample(self) -> list[int] | None:
+        """The places of the images on which implementations were judged; None for all.
+
+        What others returned than who gave the results has these images only.
+        """
+        places: list[int] | None = self.manifest.get("judged", {}).get("images")
+        return places
+
     def chosen(self) -> dict[str, Key]:
-        """Of each method the key of the output to show: first implementation, largest epsilon."""
+        """Of each method the key of the output to show: of all images, at the largest epsilon.
+
+        By the first implementation that was not found to differ.
+        """
         found: dict[str, Key] = {}
-        for key in self.outputs:
+        judged = self.agreement
+        differ = judged[~judged["verdict"].isin(["equal", "rounding"])]
+        wrong = set(zip(differ["method"], differ["implementation"], strict=True))
+        whole = [key for key, output in self.outputs.items() if len(output) == len(self.x)]
+        for key in sorted(whole, key=lambda key: key[:2] in wrong):
             best = found.get(key[0])
             if best is None or (key[1] == best[1] and (key[2] or 0) > (best[2] or 0)):
                 found[key[0]] = key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -42,6 +42,8 @@ FURTHER: dict[str, Any] = {
     "data": dict,
     "together": dict,
     "accuracy": (dict, type(None)),
+    "judged": dict,
+    "results": dict,
 }
 TOGETHER: dict[str, Any] = {
     "methods": list,
@@ -98,6 +100,10 @@ def _expect(fields: Mapping[str, Any], found: Any, where: str) -> None:
             raise ValueError(f"{where}{key} is {value!r}, expected {names}")
 
 
+def _is_place(value: Any, images: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < images
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -128,14 +134,18 @@ def check_tensors(tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) ->
     classes = manifest["model"].get("classes") or (len(names) if names else math.inf)
     if int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise ValueError(f"labels reach from {labels.min()} to {labels.max()} of {classes} classes")
+    judged = manifest.get("judged", {}).get("images")
+    if judged is not None and not all(_is_place(place, len(x)) for place in judged):
+        raise ValueError(f"run.json judges images {judged} of {len(x)}")
     for name, output in tensors.items():
         if name not in ("x", "labels"):
-            _check_output(name, output, x)
+            _check_output(name, output, x, (len(x), len(judged or x)))
 
 
-def _check_output(name: str, output: Tensor, x: Tensor) -> None:
+def _check_output(name: str, output: Tensor, x: Tensor, counts: Collection[int]) -> None:
     _, _, epsilon = store.tensor_key(name)
-    expected = tuple(x.shape) if epsilon is not None else (len(x), *output.shape[1:])
+    images = len(output) if output.ndim and len(output) in counts else len(x)
+    expected = (images, *(x.shape[1:] if epsilon is not None else output.shape[1:]))
     if not output.is_floating_point() or tuple(output.shape) != expected:
         found = f"{output.dtype} of shape {tuple(output.shape)}"
         raise ValueError(f"{name} is {found}, expected floats of shape {expected}")
@@ -154,7 +164,7 @@ def check_table(table: Table, frame: pd.DataFrame, tensors: Mapping[str, Tensor]
         for row in frame.to_dict("records"):
             key = row["method"], row["implementation"], stated(row["epsilon"])
             output = tensors.get(store.tensor_name(*key))
-            if output is not None and output.shape != tensors["x"].shape:
+            if output is not None and output.shape[1:] != tensors["x"].shape[1:]:
                 raise ValueError(f"{key} is an attack, but its tensor is no image")
 
 

@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from bridge.core.examine import remarks
-from bridge.core.method import Method
 from bridge.core.parameters import check_seed, check_whole
-from bridge.core.preflight import check_needs
 from bridge.core.types import BridgeWarning, Failure
-from bridge.fused import run_many
 from bridge.record import manifest
 from bridge.study.comparison import Comparison
 from bridge.study.interruption import interruptible
-from bridge.study.judge import judge
 from bridge.study.keep import keeper
-from bridge.study.measure import Batch, Timing, Trial, measure
+from bridge.study.measure import SHORT, Timing
 from bridge.study.question import question
 from bridge.study.request import Epsilons, Functions, Params, Request, checked
+from bridge.study.sample import sample
+from bridge.study.stages import fill
 from bridge.tables import Evidence, Table, tables
-
-SPENT = ("seconds", "forwards", "backwards")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all trials of a comparison share; `wide` is None where the model cannot be copied."""
-
-    batch: Batch
-    wide: Batch | None
-    timing: Timing
 
 
 @torch.inference_mode(False)
@@ -55,8 +39,10 @@ def compare(
     target: Any = None,
     params: Params | None = None,
     epsilons: Epsilons | None = None,
+    judged: int | str | None = None,
+    time_limit: float = float("inf"),
     repeats: int = 3,
-    timing_seconds: float = float("inf"),
+    timing_seconds: float = SHORT,
     seed: int = 0,
     keep: str | Path | None = None,
     progress: bool = True,
@@ -70,9 +56,19 @@ def compare(
     `params={"pgd": {"steps": 10}}` changes parameters. `epsilons` is a list for the Linf attacks,
     or {"linf": [...], "l2": [...], "pgd": [...]} by norm or method.
 
-    Times are medians of `repeats`, in turns, after a first call of each. An implementation is not
-    timed again once it has taken `timing_seconds`, nor at all where its first call took three times
-    that. What raises becomes a row of `failures`. Ctrl-C ends it with all that is finished, and
+    Results first, proof on a sample: each method runs once on all images, by its quickest
+    implementation, ours; then every implementation is held against the reference, in float64, on
+    `judged` images: a number, "all" (then all run on all of them, and nothing runs twice), 0 (no
+    proof), or None for as many as keep the proof's passes below the results' own, at least two, and
+    all of up to four.
+    `.sample` says which. Where the quickest differs there, the results are computed again by the
+    reference. `time_limit` (seconds) trims the proof, the dearest methods first, never the results.
+
+    Times are medians of `repeats` on the sample, in turns, after a first call of each. An
+    implementation is not timed again once it has taken `timing_seconds`, nor at all where its first
+    call took three times that.
+
+    What raises becomes a row of `failures`. Ctrl-C ends it with all that is finished, and
     `.finished` is False; a second one, while the tables are filled, ends it at once. What ends
     without warning (no memory, a kill) loses only the method in hand with `keep`: a run directory,
     to which parts are written as it goes, and `.save(keep)` the whole in place of them.
@@ -90,28 +86,42 @@ def compare(
     """
     with interruptible():
         repeats, seed = check_whole("repeats", repeats, 1), check_seed(seed)
-        if not isinstance(timing_seconds, int | float):
-            raise TypeError(f"timing_seconds must be a number, got {timing_seconds!r}")
-        if not timing_seconds >= 0:  # NaN neither
-            raise ValueError(f"timing_seconds must be 0 or more, got {timing_seconds}")
+        for name, seconds in (("timing_seconds", timing_seconds), ("time_limit", time_limit)):
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+                raise TypeError(f"{name} must be a number of seconds, got {seconds!r}")
+            if not seconds >= 0:  # NaN neither
+                raise ValueError(f"{name} must be 0 or more, got {seconds}")
         asked = question(model, x, labels, target)
         request = checked(
             asked.x, asked.model.bounds, methods, implementations, functions, params, epsilons
         )
+        places = sample(judged, request, asked.x)
+        if asked.model.habits(asked.x).batch is not None:
+            places = None  # it takes no other number of images
         card = manifest.describe(asked.model, asked.x)
     evidence = Evidence(
-        asked.model, asked.x, asked.labels, asked.target, seed, request.params, asked.labelled
+        asked.model,
+        asked.x,
+        asked.labels,
+        asked.target,
+        seed,
+        request.params,
+        asked.labelled,
+        places,
     )
     evidence.failures += [
         Failure("", "", "model", BridgeWarning.__name__, text)
         for text in remarks(asked.model, asked.x)
     ]
     card |= {"id": uuid.uuid4().hex, "seed": seed, "repeats": repeats}
+    card["judged"] = {"images": None if places is None else list(places), "of": len(asked.x)}
     card |= request.described() | asked.described()
 
     def compared(part: Evidence, whole: Evidence) -> Comparison:
         """The tables and outputs of a part, and what is said of the whole."""
-        tables = tabulate(part)  # which may find that it was stopped
+        tables = tabulate(
+            part, [method.name for method in request.methods]
+        )  # which may find that it was stopped
         recorded = manifest.plain(card | _finish(whole, request))
         return Comparison(tables, part.x.cpu(), part.labels.cpu(), part.outputs, recorded)
 
@@ -119,39 +129,10 @@ def compare(
     try:
         with interruptible():
             timing = Timing(repeats, timing_seconds)
-            card["together"] = _fill(evidence, request, timing, progress, kept)
+            card |= fill(evidence, request, timing, time_limit, progress, kept)
     except KeyboardInterrupt as error:
         evidence.stop(error)
     return compared(evidence, evidence)
-
-
-def _fill(
-    evidence: Evidence,
-    request: Request,
-    timing: Timing,
-    progress: bool,
-    kept: Callable[[], None],
-) -> dict[str, Any]:
-    """Run everything; returns what all fused methods took in one plan."""
-    batch = Batch(evidence.model, evidence.x, evidence.labels, evidence.target, evidence.seed)
-    try:
-        wide: Batch | None = batch.wide()
-    except Exception as error:
-        evidence.failed("", "", "float64 copy", error)
-        wide = None
-    setting = Setting(batch, wide, timing)
-    quiet = None if progress else True  # None: where nobody watches
-    bar = tqdm(request.methods, file=sys.stderr, disable=quiet, unit="method", leave=False)
-    try:
-        for method in bar:
-            bar.set_description(method.name)
-            _run(evidence, request, setting, method, kept)
-        return _together(evidence, request)
-    except Exception as error:  # what ran is not lost for what is computed last
-        evidence.failed("", "", "one plan", error)
-        return {}
-    finally:
-        bar.close()
 
 
 def _keep_nothing() -> None:
@@ -168,7 +149,7 @@ def _finish(evidence: Evidence, request: Request) -> dict[str, Any]:
         for epsilon in request.epsilons[method.name]
         for name in request.by_name(method)
     ]
-    ran = set(evidence.outputs)
+    ran = set(evidence.outputs) | {cell.key for cell in evidence.timed}
     failed = {(each.method, each.implementation) for each in evidence.failures}
     return {
         "finished": False,
@@ -179,70 +160,13 @@ def _finish(evidence: Evidence, request: Request) -> dict[str, Any]:
     }
 
 
-def _run(
-    evidence: Evidence,
-    request: Request,
-    setting: Setting,
-    method: Method,
-    kept: Callable[[], None],
-) -> None:
-    """One method at all its epsilons: what ran, and how it agrees."""
-    functions = request.by_name(method)
-    try:
-        check_needs(method, evidence.model, evidence.x)
-    except ValueError as error:
-        for name in functions:
-            evidence.failed(method.name, name, "preflight", error)
-        return
-    for params in request.given(method):
-        trial = Trial(setting.batch, method, functions, params)
-        # Our own code is imported already, a library by its first call.
-        warm = {"reference", "fused", *(cell.implementation for cell in evidence.cells)}
-        # The lists grow as it goes, so that nothing is lost where it is interrupted.
-        ran, failed = len(evidence.cells), len(evidence.failures)
-        measure(trial, setting.timing, warm, evidence.cells, evidence.failures)
-        cells, failures = evidence.cells[ran:], evidence.failures[failed:]
-        raised: list[Failure] = []  # what failed elsewhere is no matter of this one
-        try:
-            judge(trial, cells, failures, setting.wide, evidence.judged, raised)
-        finally:
-            evidence.failures += raised
-        kept()
-
-
-def _together(evidence: Evidence, request: Request) -> dict[str, Any]:
-    """All fused methods in one plan, against the same cells one after another."""
-    timed = tables()["runtime"].rows(evidence)
-    ran = {row["method"] for row in timed if row["implementation"] == "fused"}
-    wanted = {name: params for name, params in request.at_once().items() if name in ran}
-    if len(wanted) < 2:
-        return {}
-    many = run_many(
-        evidence.model,
-        evidence.x,
-        evidence.target,
-        wanted,
-        labels=evidence.labels,
-        predict=False,
-        seed=evidence.seed,
-    )
-    alone: dict[str, dict[str, float]] = {}
-    for name in ("fused", "reference"):
-        rows = [row for row in timed if row["implementation"] == name and row["method"] in many]
-        if rows:
-            alone[name] = {what: sum(row[what] for row in rows) for what in SPENT}
-    return {
-        "methods": list(many),
-        "seconds": many.seconds,
-        "forwards": many.forwards,
-        "backwards": many.backwards,
-        "one_after_another": alone,
-        "explained": many.plan.explain(),
-    }
-
-
-def tabulate(evidence: Evidence) -> dict[str, pd.DataFrame]:
-    """Every table, of what there is; one that raises is empty, and a failure."""
+def tabulate(evidence: Evidence, order: Sequence[str] = ()) -> dict[str, pd.DataFrame]:
+    """Every table, of what there is, methods in this order; one that raises is a failure."""
+    places = {name: place for place, name in enumerate(order)}
+    last = len(places)
+    evidence.cells.sort(key=lambda cell: places.get(cell.method.name, last))
+    evidence.timed.sort(key=lambda cell: places.get(cell.method.name, last))
+    evidence.judged.sort(key=lambda each: places.get(each.method, last))
     return {name: _tabulated(evidence, table) for name, table in tables().items()}
 
 

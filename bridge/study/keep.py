@@ -26,7 +26,7 @@ def keeper(
     failure, and nothing more is tried: what is computed is there all the same.
     """
     numbers = itertools.count()
-    there: Any = {"cells": 0, "judged": 0, "failures": 0}
+    there: Any = {"cells": 0, "timed": 0, "judged": 0, "failures": 0}
     broken = False
 
     def keep() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -23,6 +23,8 @@ from bridge.tables import Cell, failure
 # A first call sets up kernels and memory in some ten milliseconds: little beside so many times
 # what is enough.
 LONG = 3.0
+# Seconds: shorter calls are timed again, since what else a machine does is of that size.
+SHORT = 0.05
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Batch:
     target: Tensor
     seed: int = 0
 
+    def of(self, places: Sequence[int] | slice) -> Batch:
+        """Some of the images, by their places."""
+        at = places if isinstance(places, slice) else list(places)
+        return replace(self, x=self.x[at], labels=self.labels[at], target=self.target[at])
+
     def wide(self) -> Batch:
         """The same in float64. Raises what copying the model raises."""
         return replace(self, model=self.model.astype(torch.float64), x=self.x.double())
@@ -47,6 +54,8 @@ class Batch:
 class Trial:
     """One method with all its parameters, and the implementations that it is asked of.
 
+    `images` says which of a larger batch these are; None for all.
+
     `watch` copies the weights around libraries, too, and not only around what is not registered.
     """
 
@@ -55,6 +64,7 @@ class Trial:
     functions: Mapping[str, Function]
     params: Mapping[str, Any]
     watch: bool = True
+    images: tuple[int, ...] | None = None
 
     @property
     def epsilon(self) -> float | None:
@@ -101,7 +111,7 @@ class Timing:
     """How often to time: `repeats` rounds, but no longer than `enough` seconds each."""
 
     repeats: int = 3
-    enough: float = float("inf")
+    enough: float = SHORT
 
 
 def measure(
@@ -131,7 +141,7 @@ def measure(
         long = name in warm and run.seconds >= LONG * timing.enough
         seconds[name] = [run.seconds] if long else []
         kept = replace(run, output=run.output.cpu())
-        cells.append(Cell(trial.method, name, trial.epsilon, kept, seconds[name]))
+        cells.append(Cell(trial.method, name, trial.epsilon, kept, seconds[name], trial.images))
     _time(trial, seconds, timing, failures)
     return cells, failures
 

@@ -18,13 +18,17 @@ Key = tuple[str, str, float | None]
 
 @dataclass(frozen=True)
 class Cell:
-    """One method by one implementation at one epsilon: its run, and all its timed seconds."""
+    """One method by one implementation at one epsilon: its run, and all its timed seconds.
+
+    It ran on these `images` of the batch, by their places; None for all.
+    """
 
     method: Method
     implementation: str
     epsilon: float | None
     run: Run
     seconds: Sequence[float] = ()
+    images: tuple[int, ...] | None = None
 
     @property
     def key(self) -> Key:
@@ -45,6 +49,11 @@ class Judged:
 class Evidence:
     """A batch, what ran on it and how that agrees; grows while a comparison goes on.
 
+    `cells` are what was asked for, one a method, implementation and epsilon: the results, on all
+    images, and what others returned on the `sample` (places of images; None for all) on which they
+    are held against the reference. `timed` are the runs that are compared in time, all on the
+    sample.
+
     `x` (n, c, h, w) and `labels`, `target` (n,) are on the model's device, outputs on the CPU.
     `params` are all parameters of each method, without its epsilons. Not `labelled`: `labels` are
     the model's own predictions. `failures` says what could not be had; a table adds what it could
@@ -58,7 +67,9 @@ class Evidence:
     seed: int = 0
     params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     labelled: bool = True
+    sample: tuple[int, ...] | None = None
     cells: list[Cell] = field(default_factory=list)
+    timed: list[Cell] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     stopped: str = ""
@@ -78,10 +89,26 @@ class Evidence:
         return [cell for cell in self.cells if cell.method.kind == kind]
 
     def chosen(self, method: Method, epsilon: float | None = None) -> Tensor | None:
-        """A method's output by the reference, or by whichever implementation there is."""
-        return next(
-            (c.run.output for c in self.cells if (c.method, c.epsilon) == (method, epsilon)), None
-        )
+        """A method's output on all images: the first that was not judged to be another method's."""
+        found = [
+            cell
+            for cell in self.cells
+            if (cell.method, cell.epsilon, cell.images) == (method, epsilon, None)
+        ]
+        wrong = {
+            (each.method, each.implementation)
+            for each in self.judged
+            if each.agreement.verdict not in ("equal", "rounding")
+        }
+        right = [cell for cell in found if cell.key[:2] not in wrong]
+        return next((cell.run.output for cell in (*right, *found)), None)
+
+    def batch(self, cell: Cell) -> tuple[Tensor, Tensor]:
+        """The images and labels that a cell ran on."""
+        if cell.images is None:
+            return self.x, self.labels
+        places = list(cell.images)
+        return self.x[places], self.labels[places]
 
     def maps(self) -> dict[Method, Tensor]:
         """Of each attribution the map to show (n, c, h, w), where it is one and finite."""

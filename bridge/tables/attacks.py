@@ -71,11 +71,12 @@ def rows(evidence: Evidence) -> Iterator[dict[str, Any]]:
 
 
 def _row(evidence: Evidence, cell: Cell) -> dict[str, Any]:
+    x, labels = evidence.batch(cell)
     score = audit(
         evidence.model,
-        evidence.x,
-        evidence.labels,
-        cell.run.output.to(evidence.x.device),
+        x,
+        labels,
+        cell.run.output.to(x.device),
         epsilon=cell.epsilon,
         norm=cell.method.norm,
         targeted=bool(cell.run.params.get("targeted")),
@@ -93,8 +94,8 @@ def _row(evidence: Evidence, cell: Cell) -> dict[str, Any]:
 @attacks.viewed
 def view(frame: pd.DataFrame, frames: Frames) -> View:
     """A row for each, and a remark where the gradient is masked."""
-    found = records(frame)
-    images = found[0]["images"]
+    images = frame["images"].max()
+    found = records(frame[frame["images"] == images])
     among = f"the {found[0]['correct']} of {images} images that the model gets right"
     if found[0].get("labels") == "predicted":
         among = f"the {images} images that lost the model's own prediction (there are no labels)"
@@ -103,6 +104,8 @@ def view(frame: pd.DataFrame, frames: Frames) -> View:
         "changed: against the model's own prediction. Norms: medians of the perturbations."
     )
     remarks = [text for row in found if (text := _masked(row))]
+    if len(found) < len(frame):
+        note += " Others ran on the images that are judged; their rows are in the saved table."
     return plain([attacks[name] for name in SHOWN], found, note, remarks)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -32,18 +32,23 @@ predictions = table(
 @predictions.fill
 def rows(evidence: Evidence) -> Iterator[dict[str, Any]]:
     """A row an image: of the clean ones (method "clean"), and after each attack."""
-    yield from _of(evidence, CLEAN, evidence.x)
+    every = range(len(evidence.x))
+    yield from _of(evidence, CLEAN, evidence.x, every)
     for cell in evidence.of("attack"):
+        places = every if cell.images is None else cell.images
         try:
-            yield from _of(evidence, cell.key, cell.run.output.to(evidence.x.device))
+            yield from _of(evidence, cell.key, cell.run.output.to(evidence.x.device), places)
         except Exception as error:
             evidence.failed(cell.method.name, cell.implementation, "predictions", error)
 
 
-def _of(evidence: Evidence, key: Key, images: Tensor) -> list[dict[str, Any]]:
+def _of(
+    evidence: Evidence, key: Key, images: Tensor, places: Sequence[int]
+) -> list[dict[str, Any]]:
     """What the model says of each, in a batch of these images alone."""
     predicted, confidence = classify(evidence.model, images)
-    said = zip(evidence.labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
+    labels = evidence.labels[list(places)].tolist()
+    said = zip(places, labels, predicted.tolist(), confidence.tolist(), strict=True)
     return [
         {
             "image": index,
@@ -54,5 +59,5 @@ def _of(evidence: Evidence, key: Key, images: Tensor) -> list[dict[str, Any]]:
             "predicted": guess,
             "confidence": sure,
         }
-        for index, (label, guess, sure) in enumerate(said)
+        for index, label, guess, sure in said
     ]

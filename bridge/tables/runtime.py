@@ -37,6 +37,7 @@ runtime = table(
         Column("repeats", format=".0f", low=1, key=True),
         FORWARDS,
         BACKWARDS,
+        Column("images", format=".0f", low=0),
     ],
     note=(
         "Median times after a warm-up; ratio to the reference. F and B: images through the model "
@@ -49,8 +50,8 @@ runtime = table(
 @runtime.fill
 def rows(evidence: Evidence) -> Iterator[dict[str, Any]]:
     """A row for each timed cell; `ratio` is to the reference of the same method and epsilon."""
-    timed = {c.key: statistics.median(c.seconds) for c in evidence.cells if c.seconds}
-    for cell in evidence.cells:
+    timed = {c.key: statistics.median(c.seconds) for c in evidence.timed if c.seconds}
+    for cell in evidence.timed:
         seconds = timed.get(cell.key)
         if seconds is None:
             continue
@@ -65,6 +66,7 @@ def rows(evidence: Evidence) -> Iterator[dict[str, Any]]:
             "repeats": len(cell.seconds),
             "forwards": cell.run.forwards,
             "backwards": cell.run.backwards,
+            "images": len(evidence.batch(cell)[1]),
         }
 
 
@@ -107,6 +109,8 @@ def _note(frame: pd.DataFrame) -> str:
     count = str(most) if fewest == most else f"{fewest} to {most}"
     text = f"Median of {count} timed run{'s' * (most > 1)} after a warm-up"
     text += " (of slow ones the only run)" if fewest < most else ""
+    if frame["images"].notna().all():
+        text += f", on {frame['images'].max():.0f} images"
     text += ", summed over epsilons. F/B: images through the model forwards / backwards"
     if "fused" in set(frame["implementation"]):
         return f"{text} (without windows of which fused ones compute only what changes)."

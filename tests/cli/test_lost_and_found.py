@@ -85,6 +85,21 @@ def test_out_that_exists_is_refused_before_anything_runs_and_forced_on_demand(he
     assert bridge.Comparison.load("run").manifest["id"] != first
 
 
+def test_how_many_images_are_judged_and_how_long_it_may_take(here):
+    for index in range(4, 8):
+        Path("flat", f"{index}.png").write_bytes(Path("flat", "3.png").read_bytes())
+    few = compare("folder:flat", "-n", "8", "--no-report", "--judged", "3")
+    assert few.exit_code == 0, few.output
+    assert "Judged on 3 of 8 images" in few.output
+    assert bridge.Comparison.load("run").sample == [0, 2, 5]
+    none = compare("folder:flat", "-n", "8", "--no-report", "--force", "--time-limit", "0")
+    assert none.exit_code == 0, none.output
+    assert "time limit" in none.output
+    wrong = compare("folder:flat", "--judged", "most", "--force")
+    assert wrong.exit_code == 2
+    assert "expected a number or 'all'" in wrong.output
+
+
 def test_the_tables_are_printed_even_where_they_cannot_be_saved(here, monkeypatch):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")

@@ -34,7 +34,8 @@ def test_the_tables_have_a_row_for_everything_that_ran(comparison):
     assert len(c.similarity) == 3
     assert c.similarity[["spearman", "top10_iou", "ssim", "cosine"]].abs().max().max() <= 1
     assert len(c.runtime) == 3 * 3 + 3 * 2 * 3 + 2
-    assert (c.runtime["repeats"] == 3).all()
+    assert c.runtime["repeats"].between(1, 3).all()  # of slow ones fewer
+    assert (c.runtime["images"] == 4).all()
     assert (c.runtime["seconds"] > 0).all()
     assert len(c.attacks) == 3 * 2 * 3 + 2
     assert len(c.predictions) == 4 * (1 + 3 * 2 * 3 + 2)
