@@ -33,7 +33,9 @@ class Facts:
     """What one forward pass tells: logits (n, classes) of these `images`, layers in order.
 
     `relu_calls` counts calls of nn.ReLU modules, `relu_operations` all ReLUs, however they are
-    written. `half`: some of it is computed in 16 bits, as under autocast.
+    written. `half`: some of it is computed in 16 bits, as under autocast. `activations`: the
+    numbers that all operations made of one image, views not counted, which is what a gradient pass
+    keeps and the caches have to hold; 0 where they cannot be seen.
     """
 
     logits: Tensor
@@ -42,6 +44,7 @@ class Facts:
     relu_operations: int
     half: bool = False
     images: int = 0
+    activations: int = 0
 
     @property
     def spatial_layers(self) -> tuple[LayerCall, ...]:
@@ -82,17 +85,19 @@ def observe(
 
     with eagerly(module), hooked(names, see), _Operations() as operations:
         logits = model(x)
-    counts = relu_calls, operations.relus, operations.half, len(x)
+    activations = operations.numbers // max(1, len(x))
+    counts = relu_calls, operations.relus, operations.half, len(x), activations
     facts = Facts(logits.detach(), tuple(seen.values()), *counts)
     kept = {name: out for name, (out, version) in outputs.items() if out._version == version}
     return facts, logits, kept
 
 
 class _Operations(TorchDispatchMode):
-    """Counts ReLUs below the modules, however they are written, and sees what is in 16 bits."""
+    """What happens below the modules: ReLUs, however written, 16 bits, numbers that are made."""
 
     relus = 0
     half = False
+    numbers = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -105,4 +110,7 @@ class _Operations(TorchDispatchMode):
         output = function(*args, **(kwargs or {}))
         self.relus += function in (torch.ops.aten.relu.default, torch.ops.aten.relu_.default)
         self.half |= isinstance(output, Tensor) and output.dtype in HALF
+        made = output if isinstance(output, tuple | list) else (output,)
+        if not any(returned.alias_info for returned in function._schema.returns):
+            self.numbers += sum(each.numel() for each in made if isinstance(each, Tensor))
         return output
