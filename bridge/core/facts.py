@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -46,6 +47,19 @@ class Facts:
     images: int = 0
     activations: int = 0
 
+    @cached_property
+    def usable(self) -> bool:
+        """Whether all logits are finite."""
+        return bool(self.logits.isfinite().all())
+
+    @cached_property
+    def look_like(self) -> str:
+        """What the logits look like if not logits: "probabilities", "log-probabilities", or ""."""
+        wide = self.logits.double()
+        if bool((wide >= 0).all()):
+            return "probabilities" if _one(wide.sum(1)) else ""
+        return "log-probabilities" if bool((wide <= 0).all()) and _one(wide.exp().sum(1)) else ""
+
     @property
     def spatial_layers(self) -> tuple[LayerCall, ...]:
         """Layers that ran once and gave (n, c, h, w) with more than one position, in order."""
@@ -57,6 +71,10 @@ class Facts:
             and len(layer.shape) == 4
             and layer.shape[2] * layer.shape[3] > 1
         )
+
+
+def _one(sums: Tensor) -> bool:
+    return bool(((sums - 1).abs() < 1e-3).all())
 
 
 def observe(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.jit._trace import TopLevelTracedModule
 
-from bridge.core.state import submodules
+from bridge.core.skeleton import submodules
 
 QUANTISED = (
     "torch.ao.nn.quantized",

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from bridge.core.facts import Facts, observe
 from bridge.core.habits import Habits, habits
 from bridge.core.kinds import kind_of
-from bridge.core.state import frozen, seeded, submodules
+from bridge.core.skeleton import Kept
+from bridge.core.state import frozen, seeded
 from bridge.core.turns import turn
 from bridge.core.watch import watched
 from bridge.core.wrapping import (
@@ -79,6 +80,7 @@ class ModelAdapter(nn.Module):
         # By kind of images, as long as the model consists of these parts.
         self._facts: dict[Any, Facts] = {}
         self._habits: dict[Any, Habits] = {}
+        self._kept = Kept()  # holds the parts, and what else is known of the module's insides
         self._parts: list[nn.Module] = []
 
     def forward(self, x: Tensor) -> Tensor:
@@ -172,11 +174,16 @@ class ModelAdapter(nn.Module):
         _keep(self._facts, self._key(x), facts)
         return logits, outputs
 
+    def parts(self) -> list[nn.Module]:
+        """The user's module and all in it, each once."""
+        return self._kept.modules(self.module)
+
     def _key(self, x: Tensor) -> Any:
         """The kind of images; what is known is forgotten where a submodule was replaced."""
-        parts = submodules(self.module)
-        if len(parts) != len(self._parts) or not all(map(operator.is_, parts, self._parts)):
-            self.forget()
+        parts = self.parts()
+        if parts is not self._parts:
+            if len(parts) != len(self._parts) or not all(map(operator.is_, parts, self._parts)):
+                self.forget()
             self._parts = parts
         kind = x.device.type  # under autocast the model is another one
         autocast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)

@@ -10,7 +10,8 @@ from torch import nn
 SCALARS = (bool, int, float, complex, str, bytes, tuple, type(None))
 LONGEST = 256  # a longer list is a table, and takes long to compare
 # Torch's own, and what an adapter knows of its model.
-OTHERS = frozenset([*nn.Module().__dict__, "_facts", "_habits", "_parts"])
+OTHERS = frozenset([*nn.Module().__dict__, "_facts", "_habits", "_kept", "_parts"])
+LISTS = (list, dict, set)
 
 
 class Notes:
@@ -23,15 +24,28 @@ class Notes:
     def __init__(self, inside: dict[str, Any]) -> None:
         self.inside, self.before = inside, dict(inside)
         short = [
-            value
-            for name, value in inside.items()
-            if isinstance(value, list | dict | set) and name not in OTHERS and len(value) <= LONGEST
+            inside[name]
+            for name in inside
+            if name not in OTHERS
+            and isinstance(inside[name], LISTS)
+            and len(inside[name]) <= LONGEST
         ]
         self.lists = [(value, list(value)) for value in short if isinstance(value, list)]
         self.dicts = [(value, dict(value)) for value in short if isinstance(value, dict)]
         self.sets = [(value, set(value)) for value in short if isinstance(value, set)]
 
     def put_back(self) -> None:
+        if not self._unchanged():
+            self._put_back_attributes()
+        self._put_back_contents()
+
+    def _unchanged(self) -> bool:
+        try:
+            return self.inside == self.before
+        except Exception:  # tensors and arrays cannot be compared like this
+            return False
+
+    def _put_back_attributes(self) -> None:
         for name, value in self.before.items():
             now = self.inside.get(name, value)
             scalars = isinstance(value, SCALARS) and isinstance(now, SCALARS)
@@ -40,6 +54,8 @@ class Notes:
         for name in [name for name in self.inside if name not in self.before]:
             if isinstance(self.inside[name], SCALARS):
                 del self.inside[name]
+
+    def _put_back_contents(self) -> None:
         for noted, before in self.lists:
             if len(noted) != len(before) or not all(map(operator.is_, noted, before)):
                 noted[:] = before

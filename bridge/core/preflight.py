@@ -15,7 +15,6 @@ from bridge.core.facts import Facts
 from bridge.core.kinds import is_exported
 from bridge.core.method import Method
 from bridge.core.model import ModelAdapter, wrap
-from bridge.core.state import submodules
 from bridge.core.turns import turn
 from bridge.core.warn import warn
 
@@ -30,7 +29,9 @@ def check_model(model: nn.Module) -> ModelAdapter:
     Warns where the model is in training mode. Raises ValueError where it has no weights yet.
     """
     adapter = model if isinstance(model, ModelAdapter) else wrap(model)
-    for name, parameter in adapter.module.named_parameters():
+    weights = [p for part in adapter.parts() for p in part._parameters.values() if p is not None]
+    usable = all(type(p) is nn.Parameter and not (p.is_meta or p.is_inference()) for p in weights)
+    for name, parameter in () if usable else adapter.module.named_parameters():
         if is_lazy(parameter):
             raise ValueError(
                 f"the parameter {name!r} of {adapter.name} has no shape yet (a lazy module): pass "
@@ -47,7 +48,7 @@ def check_model(model: nn.Module) -> ModelAdapter:
                 "outside of it"
             )
     with turn():  # another thread may have it in evaluation mode just now
-        training = any(getattr(m, "training", False) for m in submodules(adapter.module))
+        training = any(getattr(m, "training", False) for m in adapter.parts())
     if training and not is_exported(adapter.module):
         warn(
             f"the model {adapter.name} is in training mode: bridge runs it in evaluation mode "
@@ -148,9 +149,10 @@ def check_labels(labels: Any, x: Tensor, classes: int, what: str = "labels") -> 
             f"{what} have shape {tuple(tensor.shape)} for {len(x)} images, expected ({len(x)},): "
             "one an image"
         )
-    if int(tensor.min()) < 0 or int(tensor.max()) >= classes:
+    smallest, largest = (int(end) for end in tensor.aminmax())
+    if smallest < 0 or largest >= classes:
         raise ValueError(
-            f"{what} reach from {int(tensor.min())} to {int(tensor.max())}, but the model has "
+            f"{what} reach from {smallest} to {largest}, but the model has "
             f"{classes} classes (0 to {classes - 1})"
         )
     return tensor
@@ -177,20 +179,16 @@ def check_logits(model: ModelAdapter, facts: Facts) -> int:
             f"the model gave {len(logits)} rows of logits for a batch of {facts.images} images, "
             "expected one an image"
         )
-    bad = ~logits.isfinite().all(1)
-    if bool(bad.any()):
+    if not facts.usable:
         model.forget()  # of other images they may be finite
-        raise no_logits(bad)
-    sums = logits.double().sum(1)
-    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()):
+        raise no_logits(~logits.isfinite().all(1))
+    if facts.look_like == "probabilities":
         warn(
             f"the outputs of {model.name} look like probabilities (they are positive and sum to "
             "1): their gradients vanish where the model is sure, and attacks take the softmax "
             "twice; wrap the model without its softmax"
         )
-    elif bool((logits <= 0).all()) and bool(
-        ((logits.double().exp().sum(1) - 1).abs() < 1e-3).all()
-    ):
+    elif facts.look_like == "log-probabilities":
         warn(
             f"the outputs of {model.name} look like log-probabilities (log_softmax): attacks are "
             "not affected, but attributions explain log p_t instead of the logit; wrap the model "
@@ -201,8 +199,8 @@ def check_logits(model: ModelAdapter, facts: Facts) -> int:
 
 def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
     """Raise ValueError where the model lacks what a method needs; warn where it half has it."""
-    kind = of_kind(model)
     if method.tags.gradient and model.examined(x) and not model.habits(x).differentiable:
+        kind = of_kind(model)
         raise ValueError(
             f"{method.name} needs gradients, and none reaches the images through {model.name}"
             + (kind.rstrip(",") or " (a detach, no_grad or rounding in its forward?)")
@@ -220,6 +218,7 @@ def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
         modules = model.facts(x).relu_calls
         functional = model.facts(x).relu_operations - modules
         if not modules:
+            kind = of_kind(model)
             raise ValueError(
                 f"{method.name} changes the gradient of nn.ReLU modules and {model.name}{kind} has "
                 "none that run"

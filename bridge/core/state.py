@@ -9,41 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bridge.core.notes import Notes, holds, keeps_notes
+from bridge.core.notes import Notes, keeps_notes
 from bridge.core.parameters import check_seed
+from bridge.core.skeleton import Kept, Skeleton, submodules
 from bridge.core.turns import turn
-
-# The dictionaries in which torch keeps a module's parts and hooks. Their contents are put back in
-# place, so that handles which the user holds on their own hooks stay valid.
-_DICTIONARIES = (
-    "_parameters",
-    "_buffers",
-    "_modules",
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
-
-
-def submodules(module: nn.Module) -> list[nn.Module]:
-    """The module and all in it, each once.
-
-    Walked by hand: nn.Module.modules() takes five times as long, at every call.
-    """
-    found, left = {id(module): module}, [module]
-    while left:
-        for child in left.pop()._modules.values():
-            if child is not None and id(child) not in found:
-                found[id(child)] = child
-                left.append(child)
-    return list(found.values())
-
 
 @contextmanager
 def hooked(modules: Iterable[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
@@ -93,45 +64,27 @@ class _State:
     """What `frozen` may change in a module, and what may be changed inside."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.everything = submodules(module)
-        # Frozen scripts have no mode.
-        self.training = [m for m in self.everything if getattr(m, "training", False)]
-        # ScriptModules keep their dictionaries in C++ and cannot be given back piecemeal.
-        modules = [m for m in self.everything if not isinstance(m, torch.jit.ScriptModule)]
-        self.insides = [(m, m.__dict__) for m in modules]
-        self.notes = [Notes(m.__dict__) for m in modules if keeps_notes(m)]
-        self.inplace = [(m, inside["inplace"]) for m, inside in self.insides if "inplace" in inside]
-        self.forward = {
-            id(m): inside["forward"] for m, inside in self.insides if "forward" in inside
-        }
-        self.places = [
-            (inside, name, inside[name])
-            for _, inside in self.insides
-            for name in _DICTIONARIES
-            if name in inside
-        ]
-        dictionaries = [dictionary for _, _, dictionary in self.places]
-        # Most of them are empty; the others are compared by the identity of what they hold.
-        self.empty = [d for d in dictionaries if not d]
-        self.filled = [(d, list(d.items())) for d in dictionaries if d]
-        # Not module.parameters() and .buffers(), which take as long as all the rest here together.
+        # What an adapter knows of the user's module is kept; itself it is one module more.
+        self.kept = module.__dict__.get("_kept")
+        if isinstance(self.kept, Kept):
+            self.skeletons = [Skeleton([module]), self.kept.skeleton(module.module)]
+        else:
+            self.skeletons = [Skeleton(submodules(module))]
+        self.notes = [Notes(m.__dict__) for s in self.skeletons for m in s.plain if keeps_notes(m)]
         self.gradients = [
-            (p, p.requires_grad, p.grad)
-            for m in self.everything
-            for p in m._parameters.values()
-            if p is not None
+            (p, p.requires_grad, p.grad) for s in self.skeletons for p in s.parameters
         ]
         # Buffers are few and small beside the activations of one forward pass (running statistics
         # of batch norm), so that their values are copied.
-        self.buffers = [b for m in self.everything for b in m._buffers.values() if b is not None]
-        self.values = _values(self.buffers)
+        self.values = [s.flat.copy() for s in self.skeletons]
 
     def freeze(self) -> None:
-        for m in self.training:
-            m.training = False
-        for m, value in self.inplace:
-            if value is True:
-                m.inplace = False  # type: ignore[assignment]
+        for skeleton in self.skeletons:
+            for m in skeleton.training:
+                m.training = False
+            for inside, value in skeleton.inplace:
+                if value is True:
+                    inside["inplace"] = False
         for p, _, gradient in self.gradients:
             if gradient is not None:
                 p.grad = None
@@ -143,60 +96,24 @@ class _State:
                 p.requires_grad_(requires_grad)
             if p.grad is not gradient:
                 p.grad = gradient
-        now = _values(self.buffers)
-        if not all(torch.equal(*pair) for pair in zip(now, self.values, strict=True)):
-            self._put_back_buffers()
+        for skeleton, values in zip(self.skeletons, self.values, strict=True):
+            if not skeleton.flat.unchanged(values):
+                skeleton.flat.put_back(values)
 
     def _put_back_modules(self) -> None:
-        """Flags, parts, hooks, and functions that replaced a module's own forward."""
-        for m, value in self.inplace:
-            m.__dict__["inplace"] = value
-        for m, inside in self.insides:
-            if "forward" in inside or id(m) in self.forward:
-                inside.pop("forward", None)
-                if id(m) in self.forward:
-                    inside["forward"] = self.forward[id(m)]
-        for inside, name, dictionary in self.places:  # some replace it as a whole
-            if inside.get(name) is not dictionary:
-                inside[name] = dictionary
-        for dictionary in self.empty:
-            if dictionary:
-                dictionary.clear()
-        for dictionary, items in self.filled:
-            if not holds(dictionary, items):
-                dictionary.clear()
-                dictionary.update(items)
-        for m in self.everything:
-            if getattr(m, "training", False):
-                m.training = False
-        for m in self.training:
-            m.training = True
+        """What `freeze` changed; then, where that is not all, flags, parts, hooks and the rest."""
+        for skeleton in self.skeletons:
+            for inside, value in skeleton.inplace:
+                inside["inplace"] = value
+            for m in skeleton.training:
+                m.training = True
         for notes in self.notes:
             notes.put_back()
-
-    @torch.no_grad()
-    def _put_back_buffers(self) -> None:
-        for group, values in zip(_groups(self.buffers), self.values, strict=True):
-            parts = values.split([b.numel() for b in group])
-            for buffer, value in zip(group, parts, strict=True):
-                buffer.copy_(value.view_as(buffer))
-
-
-def _groups(buffers: list[Tensor]) -> list[list[Tensor]]:
-    """The buffers by dtype and device."""
-    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
-    for buffer in buffers:
-        groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
-    return list(groups.values())
-
-
-@torch.no_grad()
-def _values(buffers: list[Tensor]) -> list[Tensor]:
-    """A copy of all buffers as one tensor a dtype and device.
-
-    A few copies instead of one for each of a hundred.
-    """
-    return [torch.cat([b.reshape(-1) for b in group]) for group in _groups(buffers)]
+        for skeleton in self.skeletons:
+            if not skeleton.same_inside():
+                skeleton.put_back()
+                if isinstance(self.kept, Kept) and not skeleton.same_inside():
+                    self.kept.forget()
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bridge.core.skeleton import Kept
 
 @dataclass(frozen=True)
-class _Kept:
+class _Copied:
     """One parameter or buffer: itself, its own memory, and a copy of what stood there."""
 
     name: str
@@ -36,37 +37,55 @@ class Watch:
     """A copy of a model's weights and buffers, to tell later which were changed or replaced.
 
     Also through `.data`, which no version counter notices. It takes the memory of the weights once
-    (on the CPU where a GPU has too little) and the time to read them twice.
+    (on the CPU where a GPU has too little) and the time to read them twice. `kept` is what is known
+    of the module's insides: small weights are then copied and compared as one.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self._kept: list[_Kept] = []
+    def __init__(self, module: nn.Module, kept: Kept | None = None) -> None:
+        self._module, self._kept = module, kept
+        skeleton = None if kept is None else kept.weights(module)
+        self._skeleton = skeleton if skeleton and skeleton.small else None
+        self._tensors: list[_Copied] = []
+        if self._skeleton is not None:
+            self._before = self._skeleton.flat_tensors.copy()
+            return
         for name, tensor in _tensors(module):
             # What cannot be copied or compared (quantised, uninitialised) is not watched.
             with suppress(RuntimeError, NotImplementedError, ValueError):
                 memory = tensor.detach()
-                self._kept.append(_Kept(name, tensor, memory, _copy(memory)))
+                self._tensors.append(_Copied(name, tensor, memory, _copy(memory)))
 
     def put_back(self) -> list[str]:
         """Put back the values that were changed; the names of all that was changed or replaced.
 
         What was replaced by another tensor is for `frozen` to put back.
         """
+        skeleton = self._skeleton
+        if skeleton is not None:
+            if skeleton.weights.unchanged() and skeleton.flat_tensors.unchanged(self._before):
+                return []
+            self._tensors = [
+                _Copied(name, tensor, memory, copy)
+                for (name, tensor), (memory, copy) in zip(
+                    skeleton.tensors, self._before.each(), strict=True
+                )
+            ]
         now = dict(_tensors(self._module))
-        names = [kept.name for kept in self._kept if now.get(kept.name) is not kept.tensor]
+        names = [each.name for each in self._tensors if now.get(each.name) is not each.tensor]
         with torch.no_grad():
-            for kept in self._kept:
-                if kept.changed:
-                    kept.put_back()
-                    names.append(kept.name)
+            for each in self._tensors:
+                if each.changed:
+                    each.put_back()
+                    names.append(each.name)
         if names:
             torch.clear_autocast_cache()  # it may hold what was written, in another dtype
         return list(dict.fromkeys(names))
 
 
 @contextmanager
-def watched(module: nn.Module, *, when: bool = True) -> Iterator[list[str]]:
+def watched(
+    module: nn.Module, *, when: bool = True, kept: Kept | None = None
+) -> Iterator[list[str]]:
     """Inside, a list that afterwards names the weights and buffers that were put back.
 
     Nothing is copied unless `when` is true.
@@ -78,7 +97,7 @@ def watched(module: nn.Module, *, when: bool = True) -> Iterator[list[str]]:
     ['bias']
     """
     written: list[str] = []
-    watch = Watch(module) if when else None
+    watch = Watch(module, kept) if when else None
     try:
         yield written
     finally:
