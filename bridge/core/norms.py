@@ -60,7 +60,7 @@ def project_linf(x: Tensor, center: Tensor, epsilon: float | Tensor) -> Tensor:
     # The limits are numbers, or tensors of one an image; clamp takes both, but its types know only
     # the one or the other.
     limits: Any = (-epsilon, epsilon)
-    return center + (x - center).clamp(*limits)
+    return (x - center).clamp_(*limits).add_(center)
 
 
 def project_l2(x: Tensor, center: Tensor, epsilon: float | Tensor) -> Tensor:

@@ -105,15 +105,13 @@ def check_images(model: ModelAdapter, x: Any) -> Tensor:
             f"[{low:g}, {high:g}]: {hint}; or state other bounds with "
             f"wrap(..., bounds=({smallest:.4g}, {largest:.4g}))"
         )
-    if model.device is not None and x.device != model.device:
+    device, dtype = model.device, model.dtype
+    if device is not None and x.device != device:
         raise ValueError(
-            f"images are on {x.device} and the model on {model.device}: "
-            f"pass x.to({str(model.device)!r})"
+            f"images are on {x.device} and the model on {device}: pass x.to({str(device)!r})"
         )
-    if model.dtype is not None and x.dtype != model.dtype:
-        raise ValueError(
-            f"images are {x.dtype} and the model {model.dtype}: pass x.to({model.dtype})"
-        )
+    if dtype is not None and x.dtype != dtype:
+        raise ValueError(f"images are {x.dtype} and the model {dtype}: pass x.to({dtype})")
     channels = 0 if model.mean is None else model.mean.shape[1]
     if channels > 1 and x.shape[1] != channels:
         raise ValueError(

@@ -68,7 +68,7 @@ def descend(
                 gradient = _repeated(first, copies)
             else:
                 gradient = loss_gradient(shared.model, adversarial, labels)
-            moved = adversarial + step * direction(gradient)
+            moved = (step * direction(gradient)).add_(adversarial)  # sums round alike either way
             adversarial = project(moved, x, radius).clamp_(low, high)
         ends.append(adversarial.view_as(starts[part]))
     return torch.cat(ends)
