@@ -1,17 +1,21 @@
 """Regenerate the published speed table: the fused engine against Captum and Foolbox themselves.
 
-    python benchmarks/run_all.py                 # about half an hour on two cores
-    python benchmarks/run_all.py --only cheap    # one part
-    python benchmarks/run_all.py --quick         # the small networks only, three rounds
+    python benchmarks/run_all.py                       # about 40 minutes on two quiet cores
+    python benchmarks/run_all.py --only cheap          # one part; the others' rows stay
+    python benchmarks/run_all.py --only grid --threads 1
+    python benchmarks/run_all.py --quick               # the small networks only, three rounds
+    python benchmarks/run_all.py --device cuda --only speed_gpu
 
 Every ratio is the median over rounds of two times taken one after the other in one process, in
-another order each round; on a CPU with one thread and the process's own clock, so that other
-processes disturb least. Networks have random weights: times do not depend on them. Writes
-benchmarks/results/speed.md and, with a GPU, benchmarks/results/speed_gpu.md.
+another order each round; on a CPU at one thread, by the process's own clock, so that other
+processes disturb least, and at all threads, by the clock on the wall. Networks have random weights:
+times do not depend on them. Writes benchmarks/results/speed.md and, with a GPU,
+benchmarks/results/speed_gpu.md.
 """
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from pathlib import Path
@@ -19,7 +23,11 @@ from pathlib import Path
 import click
 import foolbox
 import torch
+from speed_fold import fold
+from speed_gpu import speed_gpu
+from speed_grid import grid
 from speed_growth import overhead, scaling
+from speed_peers import beside
 from speed_table import Calls, Table, in_turns, ratio
 from torch import Tensor
 from worlds import EPSILON, World
@@ -64,7 +72,7 @@ def _cheap(table: Table, w: World, rounds: int) -> None:
         0.36,
         passes,
     )
-    table.add(f"cheap set, {w}", "2F + 2B timed", *ratio(times, "ours", "limit"), 1.08, 1.02)
+    table.add(f"cheap set, {w}", "2F + 2B timed", *ratio(times, "ours", "limit"), 1.03, 1.0)
 
 
 def card(table: Table, device: str, rounds: int, quick: bool) -> None:
@@ -243,27 +251,62 @@ PARTS = {
     "attacks": attacks,
     "scaling": scaling,
     "overhead": overhead,
+    "peers": beside,
+    "fold": fold,
+    "grid": grid,
 }
+# What grows, and what a call adds, is no matter of threads.
+ONE_THREAD = ("scaling", "overhead")
+GPU_PARTS = {"speed_gpu": speed_gpu}
 
 
 @click.command()
 @click.option(
-    "--only", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only these parts."
+    "--only",
+    "parts",
+    multiple=True,
+    type=click.Choice([*PARTS, *GPU_PARTS]),
+    help="Only these parts.",
 )
 @click.option("--quick", is_flag=True, help="The small networks only, three rounds.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--threads", multiple=True, type=int, help="Numbers of threads; by default 1 and all cores."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The Markdown file to write.")
-def main(parts: tuple[str, ...], quick: bool, rounds: int, device: str, out: Path | None) -> None:
-    torch.set_num_threads(1)
+def main(
+    parts: tuple[str, ...],
+    quick: bool,
+    rounds: int,
+    device: str,
+    threads: tuple[int, ...],
+    out: Path | None,
+) -> None:
     warnings.filterwarnings("ignore", category=UserWarning)  # Captum's notices that it sets hooks
-    path = out or RESULTS / ("speed.md" if device == "cpu" else "speed_gpu.md")
+    on_gpu = device != "cpu"
+    every = PARTS | (GPU_PARTS if on_gpu else {})
+    path = out or RESULTS / ("speed_gpu.md" if on_gpu else "speed.md")
     about = __doc__.split("\n\n")[2].replace("\n", " ")
-    table, start = Table(path, device, list(PARTS), about), time.time()
-    for name in parts or PARTS:
-        table.part, table.rows[name] = name, []
-        PARTS[name](table, device, 3 if quick else rounds, quick)
+    start = time.time()
+    table = Table(path, device, [*PARTS, *GPU_PARTS], about)
+    for name in parts or every:
+        if name not in every:
+            raise click.UsageError(f"{name} needs a GPU: pass --device cuda")
+        counts = threads or tuple(sorted({1, os.cpu_count() or 1}))
+        table.part = name
+        kept = [] if len(counts) > 1 else table.rows.get(name, [])
+        table.rows[name] = [row for row in kept if not row[0].endswith(_words(counts[0]))]
+        for count in counts[:1] if on_gpu or name in ONE_THREAD else counts:
+            torch.set_num_threads(count)
+            table.threads = 0 if on_gpu else count
+            every[name](table, device, 3 if quick else rounds, quick)
     click.echo(f"Took {(time.time() - start) / 60:.0f} minutes.")
+
+
+def _words(threads: int) -> str:
+    """How a row ends that was measured with so many threads."""
+    return f", {threads} thread{'s' if threads > 1 else ''}"
 
 
 if __name__ == "__main__":

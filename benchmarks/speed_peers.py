@@ -67,9 +67,7 @@ def _row(
     like: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> None:
     def ours() -> Tensor:
-        return bridge.run(
-            method, w.model, w.x, w.labels, implementation="fused", **params
-        ).output
+        return bridge.run(method, w.model, w.x, w.labels, implementation="fused", **params).output
 
     def theirs() -> Tensor:
         return peer(w.model, w.x, w.labels, **params)

@@ -58,12 +58,10 @@ class Table:
         self.rows: dict[str, list[list[str]]] = (
             json.loads(self.kept.read_text()) if self.kept.is_file() else {}
         )
+        self.threads = 0  # of the rows that are added; on a GPU there is nothing to say
         x = torch.empty(0, device=device)
-        self.head = (
-            f"{manifest.device_name(x.device)}, {torch.get_num_threads()} thread(s); "
-            + ", ".join(
-                f"{k} {v}" for k, v in manifest.versions().items() if v and k != "gradbridge"
-            )
+        self.head = f"{manifest.device_name(x.device)}; " + ", ".join(
+            f"{k} {v}" for k, v in manifest.versions().items() if v and k != "gradbridge"
         )
 
     def add(
@@ -77,11 +75,17 @@ class Table:
         passes: str = "",
     ) -> None:
         """A row: what was measured against which bar; said and written at once."""
+        if self.threads:
+            work = f"{work}, {self.threads} thread{'s' if self.threads > 1 else ''}"
         verdict = "" if bar is None else "yes" if found <= bar else "**no**"
         row = [work, against, f"{found:.3f}", spread, _number(bar), _number(goal), verdict, passes]
         self.rows[self.part].append(row)
         click.echo(" | ".join(row))
         self.write()
+
+    def say(self, text: str) -> None:
+        """A remark that is no row."""
+        click.echo(text)
 
     def write(self) -> None:
         lines = [

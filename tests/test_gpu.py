@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import bridge
-from bridge.fused import run_many
+from bridge.fused import chunk_size, run_many
 from bridge.fused.accelerate import accelerated
 from tests.networks import Plain, images, seeded
 
@@ -74,3 +74,46 @@ def test_a_cuda_graph_gives_the_same_gradients():
     assert (
         float((ours - expected).abs().gt(1e-5).float().mean()) < 0.01
     )  # a flipped sign moves a pixel
+
+
+@pytest.mark.parametrize("method", ["bim", "pgd", "mi_fgsm"])
+def test_descents_by_a_cuda_graph_fool_as_many(method):
+    model, x = bridge.wrap(seeded(Plain).cuda()), images().cuda()
+    fast = accelerated(model, "cuda_graph", x)
+    ours = bridge.run(method, fast, x, [0, 1, 2], implementation="fused", steps=5).output
+    expected = bridge.run(method, model, x, [0, 1, 2], steps=5).output
+    assert float((ours - expected).abs().gt(1e-5).float().mean()) < 0.01
+
+
+def test_gradients_in_16_bits_are_two_digits_of_those_in_32():
+    model, x = bridge.wrap(seeded(Plain).cuda()), images().cuda()
+    fast = accelerated(model, "bf16", x)
+    ours = bridge.run("saliency", fast, x, [0, 1, 2], implementation="fused").output
+    expected = bridge.run("saliency", model, x, [0, 1, 2]).output
+    assert float((ours - expected).norm() / expected.norm()) < 0.05
+
+
+def test_folding_gives_the_same_gradients_on_the_gpu():
+    model, x = bridge.wrap(seeded(Plain).double().cuda()), images().double().cuda()
+    fast = accelerated(model, "fold", x)
+    ours = bridge.run("saliency", fast, x, [0, 1, 2], implementation="fused").output
+    expected = bridge.run("saliency", model, x, [0, 1, 2]).output
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-9 * float(expected.abs().max()))
+
+
+def test_chunks_leave_half_of_the_free_memory():
+    """A network whose activations are most of what there is: no chunk runs out of memory."""
+    model = bridge.wrap(seeded(Plain).cuda())
+    x = images(64, (3, 512, 512)).cuda()
+    labels = torch.arange(64).cuda() % 4
+    torch.cuda.empty_cache()
+    total = torch.cuda.mem_get_info()[1]
+    torch.cuda.reset_peak_memory_stats()
+    run = bridge.run("integrated_gradients", model, x, labels, implementation="fused", n_steps=8)
+    assert torch.cuda.max_memory_allocated() < 0.9 * total
+    with chunk_size(4):
+        few = bridge.run(
+            "integrated_gradients", model, x, labels, implementation="fused", n_steps=8
+        )
+    scale = float(few.output.abs().max())
+    torch.testing.assert_close(run.output, few.output, rtol=0, atol=1e-3 * scale)

@@ -185,7 +185,7 @@ def _once(
         seeded(seed),
         counting as counter,
         eagerly(model.module, when=bool(method.needs)),  # these hook modules inside
-        watched(model.module, when=watch, kept=model._kept) as written,
+        watched(model.module, when=watch, kept=model.kept) as written,
     ):
         forwards, backwards = counter.forwards, counter.backwards
         synchronise(x.device)

@@ -80,7 +80,7 @@ class ModelAdapter(nn.Module):
         # By kind of images, as long as the model consists of these parts.
         self._facts: dict[Any, Facts] = {}
         self._habits: dict[Any, Habits] = {}
-        self._kept = Kept()  # holds the parts, and what else is known of the module's insides
+        self.kept = Kept()  # holds the parts, and what else is known of the module's insides
         self._parts: list[nn.Module] = []
 
     def forward(self, x: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class ModelAdapter(nn.Module):
 
     def parts(self) -> list[nn.Module]:
         """The user's module and all in it, each once."""
-        return self._kept.modules(self.module)
+        return self.kept.modules(self.module)
 
     def _key(self, x: Tensor) -> Any:
         """The kind of images; what is known is forgotten where a submodule was replaced."""

@@ -305,4 +305,4 @@ def _same(a: Tensor, b: Tensor) -> bool:
         return False
     if a.device.type != "cpu" or b.device.type != "cpu" or len(a) < LONG:
         return torch.equal(a, b)
-    return np.array_equal(*(t.view(torch.uint8).numpy() for t in (a, b)))
+    return np.array_equal(a.view(torch.uint8).numpy(), b.view(torch.uint8).numpy())

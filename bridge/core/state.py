@@ -16,6 +16,7 @@ from bridge.core.parameters import check_seed
 from bridge.core.skeleton import Kept, Skeleton, submodules
 from bridge.core.turns import turn
 
+
 @contextmanager
 def hooked(modules: Iterable[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
     """Inside, `hook(module, inputs, output)` follows every forward call of each of the modules.
@@ -65,9 +66,10 @@ class _State:
 
     def __init__(self, module: nn.Module) -> None:
         # What an adapter knows of the user's module is kept; itself it is one module more.
-        self.kept = module.__dict__.get("_kept")
+        self.kept = module.__dict__.get("kept")
         if isinstance(self.kept, Kept):
-            self.skeletons = [Skeleton([module]), self.kept.skeleton(module.module)]
+            inner: Any = module.module
+            self.skeletons = [Skeleton([module]), self.kept.skeleton(inner)]
         else:
             self.skeletons = [Skeleton(submodules(module))]
         self.notes = [Notes(m.__dict__) for s in self.skeletons for m in s.plain if keeps_notes(m)]

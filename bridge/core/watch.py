@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bridge.core.skeleton import Kept
 
+
 @dataclass(frozen=True)
 class _Copied:
     """One parameter or buffer: itself, its own memory, and a copy of what stood there."""

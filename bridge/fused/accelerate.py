@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from bridge.core.model import ModelAdapter, logits_of
 from bridge.core.state import frozen
+from bridge.fused.folded_model import folded_model
 
-Acceleration = Literal["compile", "bf16", "cuda_graph"]
+Acceleration = Literal["compile", "bf16", "cuda_graph", "fold"]
 ACCELERATIONS: tuple[Acceleration, ...] = get_args(Acceleration)
 
 
@@ -23,11 +24,23 @@ def accelerated(model: ModelAdapter, how: Acceleration, x: Tensor) -> ModelAdapt
     "compile": torch.compile, which takes about a minute the first time. "bf16": autocast to
     bfloat16, logits in float32: about three digits. "cuda_graph": forward and backward recorded
     once for batches of exactly the shape of `x`, on a GPU, for small networks whose kernels are
-    shorter than their launches. Raises ValueError for another name, or without a GPU.
+    shorter than their launches. "fold": each batch norm goes into the convolution before it; exact
+    in float64, in float32 as far off as a ReLU that flips; refused where tracing cannot prove it
+    (see `bridge.fused.folded_model`). Raises ValueError for another name, without a GPU, or where
+    it is refused.
+
+    >>> import bridge
+    >>> model = bridge.load_model("zoo:fashion_cnn")
+    >>> x, labels = bridge.load_batch("samples:fashion_mnist", n=2)
+    >>> fast = accelerated(model, "bf16", x)
+    >>> fast.name
+    'fashion_cnn+bf16'
     """
     if how not in ACCELERATIONS:
         known = ", ".join(ACCELERATIONS)
         raise ValueError(f"unknown acceleration {how!r}: expected one of {known}")
+    if how == "fold":
+        return folded_model(model, x)
     layer = model.layer
     if how == "compile":
         module: Any = torch.compile(model.module)

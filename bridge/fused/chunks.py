@@ -89,6 +89,9 @@ def chunks(
         sizes = [_for_gradients(math.prod(shape), model.facts(x).activations)]
     else:
         sizes = _candidates(math.prod(shape), device)
+        if work == GRADIENT:  # of a GPU's memory; what is larger is not even tried
+            room = _free(device) / max(1, model.facts(x).activations * x.element_size())
+            sizes = [size for size in sizes if size <= room] or [1]
     for size in sizes if len(sizes) > 1 else ():
         if size in times:
             continue

@@ -44,7 +44,7 @@ class Incremental:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        graph = _traced(module)
+        graph = traced(module)
         modules = dict(module.named_modules())
         norms = foldable(graph, modules)
         self._layers: dict[fx.Node, Layer] = {}
@@ -86,7 +86,7 @@ class Incremental:
         return found[node]  # the last node is the output
 
 
-def _traced(module: nn.Module) -> fx.Graph:
+def traced(module: nn.Module) -> fx.Graph:
     inner = [m for m in module.modules() if m is not module]
     if any(m._forward_hooks or m._forward_pre_hooks for m in inner):
         raise Untraceable("a submodule has hooks, which tracing would not call")
