@@ -248,6 +248,37 @@ def test_the_best_chunk_is_the_one_whose_images_took_least(monkeypatch):
     )
 
 
+def test_chunks_of_gradients_follow_a_rule_and_no_clock(monkeypatch):
+    """As many images as make so many activations, for each thread; the same in every process."""
+    threads = 1
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    small, huge = (3 * 32 * 32, 700_000), (3 * 224 * 224, 32_000_000)
+    assert chunks._for_gradients(*small) == 3 * 2**24 // 700_000
+    assert chunks._for_gradients(*huge) == chunks.LEAST_IMAGES
+    assert chunks._for_gradients(3 * 2048 * 2048, 10**9) == 1
+    assert chunks._for_gradients(784, 0) == chunks._for_gradients(784, 1000) == 128
+    threads = 16
+    assert chunks._for_gradients(*huge) == 2**28 // 32_000_000
+    model, x = bridge.wrap(seeded(Plain)), images()
+    assert not chunks._times.get(model.module, {}).get("gradient")
+    first, again = (
+        bridge.run("integrated_gradients", model, x, LABELS, implementation="fused").output
+        for _ in range(2)
+    )
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("build", [Plain, Skip, Reused, Functional])
+def test_activations_are_counted_however_they_are_made(build):
+    model, x = bridge.wrap(seeded(build)), images()
+    inside = sum(
+        torch.Size(layer.shape[1:]).numel()
+        for layer in model.facts(x).layers
+        if layer.shape and len(layer.shape) == 4
+    )
+    assert inside / 3 < model.facts(x).activations < 4 * inside
+
+
 @pytest.mark.parametrize(
     "side", [12, 13]
 )  # 3 * 12 * 12 numbers are whole blocks of the generator, 3 * 13 * 13 are not

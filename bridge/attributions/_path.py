@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,8 +19,8 @@ def quadrature(method: str, n_steps: int) -> Rule:
     """Points in [0, 1] and weights that sum to 1, for `method` in Captum's words."""
     n = n_steps
     if method == "gausslegendre":
-        points, weights = np.polynomial.legendre.leggauss(n)
-        return list((points + 1) / 2), list(weights / 2)
+        points, weights = _legendre(n)
+        return list(points), list(weights)
     if method == "riemann_left":
         return [k / n for k in range(n)], [1 / n] * n
     if method == "riemann_right":
@@ -27,6 +29,13 @@ def quadrature(method: str, n_steps: int) -> Rule:
         return [(k + 0.5) / n for k in range(n)], [1 / n] * n
     ends = 0.5 / (n - 1)
     return [k / (n - 1) for k in range(n)], [ends, *[1 / (n - 1)] * (n - 2), ends]
+
+
+@lru_cache(maxsize=32)
+def _legendre(n: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Gauss-Legendre points and weights on [0, 1]: eigenvalues, as long as a small pass."""
+    points, weights = np.polynomial.legendre.leggauss(n)
+    return tuple((points + 1) / 2), tuple(weights / 2)
 
 
 def gradient_on_path(

@@ -27,6 +27,7 @@ DICTIONARIES = (
 )
 
 LONG = 2**15  # numbers of a long vector
+SPARE = 2  # copies whose memory is kept
 SMALL = 2**22  # of weights; with more, it is the reading that takes the time
 
 
@@ -230,6 +231,9 @@ class Flat:
     def __init__(self, tensors: list[Tensor]) -> None:
         self.tensors = tensors
         self._views: Views | None = None
+        # Memory for copies, used again: fresh memory takes as long as what is written into it.
+        # Threads take turns here, but copies nest, so that each is taken from here and given back.
+        self._spare: list[list[Tensor]] = []
 
     @torch.no_grad()
     def views(self) -> Views:
@@ -246,17 +250,25 @@ class Flat:
             shapes = [t.shape for t in self.tensors]
             where = places if whole else []
             views = self._views = Views(where, shapes, list(groups.values()), vectors)
+            self._spare.clear()
         return views
 
     def copy(self) -> Values:
         """A copy of their values."""
         views = self.views()
-        return Values(views, views.together())
+        return Values(views, views.together(self._spare.pop() if self._spare else None))
+
+    def give_back(self, values: Values) -> None:
+        """Let the memory of a copy that nobody needs any longer be used again."""
+        if values.views is self._views and len(self._spare) < SPARE:
+            self._spare.append(values.values)
 
     def unchanged(self, before: Values) -> bool:
         """Whether they still have these values."""
-        now = self.views().together()
-        return len(now) == len(before.values) and all(map(_same, now, before.values))
+        now = self.copy()
+        same = len(now.values) == len(before.values) and all(map(_same, now.values, before.values))
+        self.give_back(now)
+        return same
 
     @torch.no_grad()
     def put_back(self, before: Values) -> None:
@@ -275,9 +287,13 @@ class Views:
     vectors: list[list[Tensor]]
 
     @torch.no_grad()
-    def together(self) -> list[Tensor]:
-        """One new tensor a dtype and device."""
-        return [torch.cat(vectors) for vectors in self.vectors]
+    def together(self, spare: list[Tensor] | None = None) -> list[Tensor]:
+        """One tensor a dtype and device, in spare memory where there is some."""
+        if spare is None:
+            return [torch.cat(vectors) for vectors in self.vectors]
+        return [
+            torch.cat(vectors, out=out) for vectors, out in zip(self.vectors, spare, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -305,4 +321,5 @@ def _same(a: Tensor, b: Tensor) -> bool:
         return False
     if a.device.type != "cpu" or b.device.type != "cpu" or len(a) < LONG:
         return torch.equal(a, b)
-    return np.array_equal(a.view(torch.uint8).numpy(), b.view(torch.uint8).numpy())
+    word = torch.int64 if a.nbytes % 8 == 0 else torch.uint8
+    return np.array_equal(a.view(word).numpy(), b.view(word).numpy())

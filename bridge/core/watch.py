@@ -63,7 +63,9 @@ class Watch:
         """
         skeleton = self._skeleton
         if skeleton is not None:
-            if skeleton.weights.unchanged() and skeleton.flat_tensors.unchanged(self._before):
+            flat = skeleton.flat_tensors
+            if skeleton.weights.unchanged() and flat.unchanged(self._before):
+                flat.give_back(self._before)
                 return []
             self._tensors = [
                 _Copied(name, tensor, memory, copy)
