@@ -205,7 +205,8 @@ def estimate_part(place: int) -> dict[str, Any] | None:
 
 TEXT = """# How long an answer takes
 
-{threads} thread(s) of {cores} cores. {versions}. Made by `python benchmarks/answers.py --threads {threads}`.
+{threads} thread(s) of {cores} cores. {versions}.
+Made by `python benchmarks/answers.py --threads {threads}`.
 
 | what | seconds | goal |
 |---|---|---|

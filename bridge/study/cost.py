@@ -49,7 +49,17 @@ class Pace:
 
 
 def pace(batch: Batch) -> Pace:
-    """The pace of a model on images like these, from a few timed passes of one and of several."""
+    """The pace of a model on images like these, from a few timed passes of one and of several.
+
+    None, no time at all, of a model that raises: whoever needs its passes says what is wrong.
+    """
+    try:
+        return _pace(batch)
+    except Exception:
+        return Pace((0.0, 0.0), (0.0, 0.0))
+
+
+def _pace(batch: Batch) -> Pace:
     only = batch.model.habits(batch.x).batch
     if only is not None:
         forward, gradient = (seconds / only for seconds in _timed(batch, only))
