@@ -60,6 +60,7 @@ _PACKAGES = (
     "record",
     "registry",
     "report",
+    "statistics",
     "study",
     "tables",
     "training",
