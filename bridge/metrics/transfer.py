@@ -12,7 +12,7 @@ from bridge.metrics.attack import classify
 def transferred(
     second: ModelAdapter, x: Tensor, labels: Tensor, adversarial: Tensor
 ) -> pd.DataFrame:
-    """What a second model says of images (n, c, h, w) and of adversarial ones made on another model.
+    """What a second model says of images (n, c, h, w) and of ones made to fool another model.
 
     A row an image: `transfer_right` (the clean image is classified as its label), and of the
     adversarial one `transfer_predicted`, `transfer_confidence` (NaN, and -1 for the class, where

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pyarrow import ArrowException
 
-from bridge.record.place import check_folder, replacing, short_name
+from bridge.record.place import check_folder
 from bridge.record.record import Record
 from bridge.report.content import Metrics
 from bridge.report.figures import write_figures
 from bridge.report.page import fragment, page
 from bridge.report.text import latex, markdown
+from bridge.report.writing import by_file, check_kind, print_page, write_table, write_text
 
 __all__ = ["fragment", "report"]
-
-SUFFIXES = (".html", ".md", ".tex", ".pdf")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-PRINTS_WITHIN = 300  # seconds
-# Text that a spreadsheet would take for a formula, and run.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def report(
@@ -56,10 +46,7 @@ def report(
         report(["runs/before", "runs/after"], "both.html", title="Before and after")
     """
     path = Path(path)
-    if path.suffix not in (*SUFFIXES, ""):
-        raise ValueError(
-            f"unknown kind of report {path.suffix!r}: expected {', '.join(SUFFIXES)} or a folder"
-        )
+    check_kind(path)
     named = _named(runs)
     further = _frames(metrics)
     for name in further.keys() & {name for run in named.values() for name in run.tables}:
@@ -67,24 +54,18 @@ def report(
     check_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".html":
-        _write(path, page(named, title=title, metrics=further))
+        write_text(path, page(named, title=title, metrics=further))
     elif path.suffix == ".md":
         pictures = _pictures(named, path.parent / f"{path.stem}_figures", kinds=("png",), dpi=100)
         shown = [picture.relative_to(path.parent) for picture in pictures]
-        _write(path, markdown(named, shown, title, further))
+        write_text(path, markdown(named, shown, title, further))
     elif path.suffix == ".tex":
-        _write(path, latex(named, further))
+        write_text(path, latex(named, further))
     elif path.suffix == ".pdf":
-        _print(page(named, title=title, metrics=further), path)
+        print_page(page(named, title=title, metrics=further), path)
     else:
         _everything(named, path, title, further)
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    """A text file; what is no Unicode (bytes of a file's name) in escapes."""
-    with replacing(path) as file:
-        file.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _named(runs: Any) -> dict[str, Record]:
@@ -128,47 +109,15 @@ def _everything(
     tables = folder / "tables"
     check_folder(tables)
     tables.mkdir(parents=True, exist_ok=True)
-    _write(folder / "report.html", page(runs, title=title, metrics=metrics))
-    _write(folder / "tables.tex", latex(runs, metrics))
+    write_text(folder / "report.html", page(runs, title=title, metrics=metrics))
+    write_text(folder / "tables.tex", latex(runs, metrics))
     pictures = _pictures(runs, folder / "figures", kinds=("png", "svg"), dpi=300)
     shown = [p.relative_to(folder) for p in pictures if p.suffix == ".png"]
-    _write(folder / "report.md", markdown(runs, shown, title, metrics))
-    for name, run in _by_file(runs).items():
+    write_text(folder / "report.md", markdown(runs, shown, title, metrics))
+    for name, run in by_file(runs).items():
         prefix = "" if len(runs) == 1 else f"{name}-"
-        for table, frame in _by_file({**run.tables, **metrics}).items():
-            with replacing(tables / f"{prefix}{table}.csv") as file:
-                _defused(frame).to_csv(file, index=False, errors="backslashreplace")
-            with replacing(tables / f"{prefix}{table}.parquet") as file:
-                try:
-                    frame.to_parquet(file, index=False)
-                except ArrowException:  # a column of several kinds
-                    frame.astype(str).to_parquet(file, index=False)
-
-
-def _defused(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same table, without text that a spreadsheet would execute. Numbers stay."""
-
-    def text(value: Any) -> Any:
-        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
-
-    found = frame.copy()
-    for column in found:
-        if found[column].dtype.kind not in "biufcmM":
-            found[column] = found[column].map(text)
-    return found.rename(columns=text)
-
-
-def _by_file(named: Mapping[str, Any]) -> dict[str, Any]:
-    """The same by names for files: short, and numbered where two would be one."""
-    found: dict[str, Any] = {}
-    for name, value in named.items():
-        short = base = short_name(name)
-        for number in range(2, len(named) + 1):
-            if short not in found:
-                break
-            short = f"{base}_{number}"
-        found[short] = value
-    return found
+        for table, frame in by_file({**run.tables, **metrics}).items():
+            write_table(tables / f"{prefix}{table}", frame)
 
 
 def _pictures(
@@ -176,53 +125,7 @@ def _pictures(
 ) -> list[Path]:
     """The figures of all runs, each in a folder of its own where there are several."""
     written: list[Path] = []
-    for name, run in _by_file(runs).items():
+    for name, run in by_file(runs).items():
         place = folder if len(runs) == 1 else folder / name
         written += write_figures(run, place, kinds=kinds, dpi=dpi)
     return written
-
-
-def _print(html: str, path: Path) -> None:
-    """The page as a PDF, by whichever browser is installed, in its sandbox where it has one."""
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
-        raise RuntimeError(
-            f"a PDF is printed by a browser, and none of {', '.join(BROWSERS)} is installed: "
-            "write .html and print it"
-        )
-    # Chromium has no sandbox for root, and cannot have one where the system forbids name spaces.
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "report.html"
-        source.write_bytes(html.encode("utf-8", "backslashreplace"))
-        with replacing(path) as file:
-            failed = _printed(browser, source, file, sandbox=not root)
-            if failed and not root and "sandbox" in failed.lower():
-                failed = _printed(browser, source, file, sandbox=False)
-            if failed:
-                raise RuntimeError(f"{browser} could not print the report: {failed}")
-
-
-def _printed(browser: str, source: Path, file: Path, *, sandbox: bool) -> str:
-    """Print a page; what went wrong, "" where nothing did."""
-    arguments = [
-        browser,
-        "--headless",
-        *([] if sandbox else ["--no-sandbox"]),
-        "--disable-gpu",
-        f"--user-data-dir={source.parent / 'profile'}",
-        "--no-first-run",
-        "--no-pdf-header-footer",
-        f"--print-to-pdf={file}",
-        source.as_uri(),
-    ]
-    try:
-        done = subprocess.run(
-            arguments, capture_output=True, text=True, errors="replace", timeout=PRINTS_WITHIN
-        )
-    except subprocess.TimeoutExpired:
-        return f"it did not end within {PRINTS_WITHIN} s"
-    if done.returncode == 0 and file.is_file():
-        return ""
-    said = " ".join(done.stderr.split())[-500:]
-    return said or f"it ended with {done.returncode}"

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from typing import Any
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 from bridge.record.record import Record
@@ -50,6 +51,21 @@ def page(
     Everything that comes from outside (names, paths, exception texts) is escaped, and a policy in
     the page allows only its own style and script, by their hashes.
     """
+    parts = [
+        {"id": f"run{index}", "name": name, **_run(run)}
+        for index, (name, run) in enumerate(runs.items())
+    ]
+    return rendered(
+        "page.html",
+        title=title or "Attributions and attacks, cross-checked",
+        runs=parts,
+        side=shown(side_by_side(runs)) if len(runs) > 1 else None,
+        further=[shown(section, f"further{i}") for i, section in enumerate(further(metrics))],
+    )
+
+
+def rendered(template: str, **content: Any) -> str:
+    """A page of `bridge.report` by its template's name: all text is text, only our script runs."""
     files = resources.files("bridge.report")
     style, script = ((files / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     environment = jinja2.Environment(
@@ -60,16 +76,9 @@ def page(
         lstrip_blocks=True,
     )
     environment.filters["percent"] = _percent
-    parts = [
-        {"id": f"run{index}", "name": name, **_run(run)}
-        for index, (name, run) in enumerate(runs.items())
-    ]
-    return environment.get_template("page.html").render(
-        title=title or "Attributions and attacks, cross-checked",
+    return environment.get_template(template).render(
+        **content,
         version=version("gradbridge"),
-        runs=parts,
-        side=_shown(side_by_side(runs)) if len(runs) > 1 else None,
-        further=[_shown(section, f"further{i}") for i, section in enumerate(further(metrics))],
         # Only what stands here verbatim may style or run, and nothing may be fetched.
         style=Markup(style),
         script=Markup(script),
@@ -106,9 +115,9 @@ def _run(run: Record) -> dict[str, Any]:
         "finished": run.finished,
         "labelled": run.labelled,
         "card": card(run),
-        "sections": [_shown(section, i) for i, section in enumerate(sections(run))],
+        "sections": [shown(section, i) for i, section in enumerate(sections(run))],
         "curves": {attacks.name: _curves(run)},
-        "matrices": {similarity.name: _matrix(run)} if len(run.similarity) else {},
+        "matrices": {similarity.name: heat(*similarity_matrix(run))} if len(run.similarity) else {},
         "gallery": rows,
         "classes": sorted({row.label for row in rows}),
         "attacks": list(run.norms),
@@ -128,7 +137,7 @@ class _Cell:
     detail: str = ""
 
 
-def _shown(section: Section, otherwise: object = "") -> dict[str, Any]:
+def shown(section: Section, otherwise: object = "") -> dict[str, Any]:
     """A section as the page's template takes it; its place is called by its name, where it can."""
     view = section.view
     return {
@@ -197,35 +206,52 @@ def _colour(value: float, span: tuple[float, float]) -> str:
 
 
 def _curves(run: Record) -> list[dict[str, Any]]:
-    """Robust accuracy over epsilon, a chart a norm, in the coordinates of a 320 x 160 drawing."""
+    """Robust accuracy over epsilon, a chart a norm."""
     found = robust_accuracy(run)
     charts = []
     for norm in dict.fromkeys(norm for norm, _ in found):
-        curves = {method: points for (of, method), points in found.items() if of == norm}
-        largest = max(e for points in curves.values() for e, _ in points) or 1.0
-        drawn = [
-            {
-                "method": method,
-                "points": [
-                    {
-                        "x": f"{40 + 270 * epsilon / largest:.1f}",
-                        "y": f"{140 - 120 * accuracy:.1f}",
-                        "says": f"{method} at {epsilon_text(epsilon, norm)}: {_percent(accuracy)}",
-                    }
-                    for epsilon, accuracy in points
-                ],
-            }
-            for method, points in curves.items()
-        ]
-        says = {"what": kept(run), "norm": norm, "largest": epsilon_text(largest, norm)}
-        charts.append({**says, "curves": drawn})
+        of_norm = {method: points for (of, method), points in found.items() if of == norm}
+        charts.append(chart(kept(run), norm, of_norm))
     return charts
 
 
-def _matrix(run: Record) -> dict[str, Any]:
-    """Methods x methods: their rank correlation."""
+def chart(
+    what: str,
+    norm: str,
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    bands: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    styles: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Shares over epsilon as lines, in the coordinates of a 320 x 160 drawing.
+
+    `curves` are points (epsilon, share) by name, `bands` the two ends at each point, `styles` the
+    class of a curve that has not the next colour.
+    """
+    largest = max(e for points in curves.values() for e, _ in points) or 1.0
+
+    def at(epsilon: float, share: float) -> tuple[str, str]:
+        return f"{40 + 270 * epsilon / largest:.1f}", f"{140 - 120 * share:.1f}"
+
+    drawn = []
+    for name, points in curves.items():
+        dots = []
+        for epsilon, share in points:
+            x, y = at(epsilon, share)
+            says = f"{name} at {epsilon_text(epsilon, norm)}: {_percent(share)}"
+            dots.append({"x": x, "y": y, "says": says})
+        ends = list(zip(points, (bands or {}).get(name, ()), strict=False))
+        outline = [at(e, low) for (e, _), (low, _) in ends]
+        outline += [at(e, high) for (e, _), (_, high) in reversed(ends)]
+        band = " ".join(",".join(corner) for corner in outline)
+        style = (styles or {}).get(name, "")
+        drawn.append({"method": name, "points": dots, "band": band, "style": style})
+    return {"what": what, "norm": norm, "largest": epsilon_text(largest, norm), "curves": drawn}
+
+
+def heat(names: Sequence[str], matrix: np.ndarray) -> dict[str, Any]:
+    """Methods x methods: their rank correlation, as the page's template takes it."""
     column = similarity["spearman"]
-    names, matrix = similarity_matrix(run)
     rows = [
         [_Cell(text := column.show({column.name: v}), _style(column, v, text)) for v in line]
         for line in matrix.tolist()

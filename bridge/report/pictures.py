@@ -64,20 +64,20 @@ def gallery(run: Record) -> Iterator[Row]:
     chosen, attacks = run.chosen(), run.norms
     images = as_rgb(run.x, bounds)
     maps = {
-        name: _Signed(heatmap(run.outputs[key].float(), size))
+        name: Signed(heatmap(run.outputs[key].float(), size))
         for name, key in chosen.items()
         if name not in attacks and run.outputs[key].ndim == 4
     }
     attacked = {name: run.outputs[key].float() for name, key in chosen.items() if name in attacks}
     shown = {name: as_rgb(output, bounds) for name, output in attacked.items()}
     changes = {
-        name: _Signed(heatmap(output - run.x.float(), size)) for name, output in attacked.items()
+        name: Signed(heatmap(output - run.x.float(), size)) for name, output in attacked.items()
     }
     said = _said(run)
     for index in range(len(run.x)):
         label, clean = int(run.labels[index]), said.get((CLEAN, index))
         right = clean is not None and clean["predicted"] == label
-        pictures = [Picture("image", "image", _webp(images[index]))]
+        pictures = [Picture("image", "image", webp(images[index]))]
         pictures += [Picture("map", name, map_.webp(index)) for name, map_ in maps.items()]
         for name in attacked:
             caption = epsilon_text(chosen[name][2], attacks[name])
@@ -85,7 +85,7 @@ def gallery(run: Record) -> Iterator[Row]:
             if row is not None:
                 caption += f": {run.class_name(int(row['predicted']))} {CONFIDENCE.show(row)}"
             fooled = right and row is not None and row["predicted"] != label
-            pictures.append(Picture("attack", name, _webp(shown[name][index]), caption, fooled))
+            pictures.append(Picture("attack", name, webp(shown[name][index]), caption, fooled))
             change = changes[name]
             caption = f"change, full colour {change.limit:.3f}"
             pictures.append(Picture("change", name, change.webp(index), caption))
@@ -108,7 +108,7 @@ def _said(run: Record) -> Said:
     }
 
 
-class _Signed:
+class Signed:
     """Maps (n, h, w) on one scale, full colour at `limit`; in 255 steps, which saves bytes."""
 
     def __init__(self, maps: Tensor) -> None:
@@ -116,10 +116,10 @@ class _Signed:
         self.steps = (maps / self.limit * 127).round()
 
     def webp(self, index: int) -> str:
-        return _webp(coloured(self.steps[index], 127))
+        return webp(coloured(self.steps[index], 127))
 
 
-def _webp(rgb: Tensor) -> str:
+def webp(rgb: Tensor) -> str:
     """(h, w, 3) in [0, 1] as a data URI."""
     h, w = rgb.shape[:2]
     if max(h, w) > LARGEST:

@@ -34,40 +34,40 @@ def markdown(
 
     `pictures` are paths as the text shall link them. Text from outside stays text.
     """
-    lines = [f"# {_escaped(title or 'Comparison of attributions and attacks')}", ""]
+    lines = [f"# {escaped(title or 'Comparison of attributions and attacks')}", ""]
     if len(runs) > 1:
-        lines += _block(side_by_side(runs), "##")
+        lines += block(side_by_side(runs), "##")
     for name, run in runs.items():
-        lines += [] if len(runs) == 1 else [f"## {_escaped(name)}", ""]
-        lines += [part for line in first_lines(run) for part in (f"**{_escaped(line)}**", "")]
-        lines += [f"- {key}: {_escaped(value)}" for key, value in card(run).items()] + [""]
+        lines += [] if len(runs) == 1 else [f"## {escaped(name)}", ""]
+        lines += [part for line in first_lines(run) for part in (f"**{escaped(line)}**", "")]
+        lines += [f"- {key}: {escaped(value)}" for key, value in card(run).items()] + [""]
         for section in sections(run):
-            lines += _block(section, "###")
-        lines += _fenced(reproduce(run))
+            lines += block(section, "###")
+        lines += fenced(reproduce(run))
     for section in further(metrics):
-        lines += _block(section, "##")
+        lines += block(section, "##")
     lines += [f"![{p.stem}]({quote(p.as_posix())})" for p in pictures]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _block(section: Section, level: str) -> list[str]:
+def block(section: Section, level: str) -> list[str]:
     """Heading, note, table and remarks, each with an empty line below."""
     view = section.view
-    lines = [f"{level} {_escaped(section.heading)}", ""]
-    lines += [_escaped(view.note), ""] if view.note else []
+    lines = [f"{level} {escaped(section.heading)}", ""]
+    lines += [escaped(view.note), ""] if view.note else []
     lines += [_table(view), ""] if view.columns else []
-    lines += [f"- {_escaped(remark)}" for remark in view.remarks]
+    lines += [f"- {escaped(remark)}" for remark in view.remarks]
     return lines + [""] * bool(view.remarks)
 
 
 def _table(view: View) -> str:
     heads = [f"{column.title} {ARROWS[column.better]}".rstrip() for column in view.columns]
     rules = ["---:" if column.numeric else "---" for column in view.columns]
-    rows = [[_escaped(cell) for cell in line] for line in (heads, *view.rows)]
+    rows = [[escaped(cell) for cell in line] for line in (heads, *view.rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in (rows[0], rules, *rows[1:]))
 
 
-def _fenced(code: str) -> list[str]:
+def fenced(code: str) -> list[str]:
     """Code in a fence that no line of it can close."""
     longest = max(map(len, re.findall("`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -85,7 +85,7 @@ _IN_PLACES = re.compile(
 )
 
 
-def _escaped(text: Any) -> str:
+def escaped(text: Any) -> str:
     """Text that stays text in Markdown, on one line: no tags, no links, no code, no table bars."""
     line = " ".join(str(text).split()).translate(_MARKDOWN)
     return _IN_PLACES.sub(lambda found: "".join(f"&#{ord(c)};" for c in found[0]), line)
@@ -95,26 +95,24 @@ def latex(runs: Mapping[str, Record], metrics: Metrics | None = None) -> str:
     """A table environment each, note and remarks below; needs booktabs. Everything is escaped."""
     parts = ["% needs \\usepackage{booktabs}; made by: gradbridge report"]
     if len(runs) > 1:
-        parts.append(_environment(side_by_side(runs), ", ".join(runs)))
+        parts.append(environment(side_by_side(runs), ", ".join(runs)))
     for name, run in runs.items():
         known = " ".join(first_lines(run))
-        parts.append(
-            rf"\paragraph{{{_tex(name)}.}} {_tex(known)}" if len(runs) > 1 else _tex(known)
-        )
+        parts.append(rf"\paragraph{{{tex(name)}.}} {tex(known)}" if len(runs) > 1 else tex(known))
         of = run.manifest["model"]["name"] + (f" ({name})" if len(runs) > 1 else "")
-        parts += [_environment(section, of) for section in sections(run)]
-    parts += [_environment(section) for section in further(metrics)]
+        parts += [environment(section, of) for section in sections(run)]
+    parts += [environment(section) for section in further(metrics)]
     return "\n\n".join(parts) + "\n"
 
 
-def _environment(section: Section, of: str = "") -> str:
+def environment(section: Section, of: str = "") -> str:
     """The table with what stands below it; a paragraph where there are only remarks."""
     view = section.view
-    caption = _tex(", ".join(filter(None, [section.heading, of])))
-    below = _tex(" ".join(filter(None, [view.note, *view.remarks])))
+    caption = tex(", ".join(filter(None, [section.heading, of])))
+    below = tex(" ".join(filter(None, [view.note, *view.remarks])))
     if not view.columns:
         return rf"\paragraph{{{caption}.}} {below}"
-    heads = [_tex(column.title) + _ARROWS[column.better] for column in view.columns]
+    heads = [tex(column.title) + _ARROWS[column.better] for column in view.columns]
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -123,7 +121,7 @@ def _environment(section: Section, of: str = "") -> str:
         r"\toprule",
         " & ".join(heads) + r" \\",
         r"\midrule",
-        *(" & ".join(map(_tex, row)) + r" \\" for row in view.rows),
+        *(" & ".join(map(tex, row)) + r" \\" for row in view.rows),
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -145,6 +143,6 @@ _TEX = str.maketrans(
 )
 
 
-def _tex(text: Any) -> str:
+def tex(text: Any) -> str:
     """Text that stays text in LaTeX, on one line."""
     return " ".join(str(text).translate(_TEX).split())
