@@ -138,7 +138,12 @@ def robust_accuracy(run: Record) -> dict[tuple[str, str], list[tuple[float, floa
 def _similarity(run: Record, figure: Any) -> bool:
     if not len(run.similarity):
         return False
-    names, matrix = similarity_matrix(run)
+    draw_matrix(figure, *similarity_matrix(run))
+    return True
+
+
+def draw_matrix(figure: Any, names: Sequence[str], matrix: np.ndarray) -> None:
+    """Methods x methods: their rank correlation, in colours and numbers."""
     figure.set_size_inches(1.5 + 0.5 * len(names), 1.2 + 0.45 * len(names))
     axes = figure.subplots()
     picture = axes.imshow(matrix, cmap="bwr", vmin=-1, vmax=1)
@@ -148,7 +153,6 @@ def _similarity(run: Record, figure: Any) -> bool:
         text = similarity["spearman"].show({"spearman": value})
         axes.text(column, row, text, ha="center", va="center", fontsize=6)
     figure.colorbar(picture, label="Spearman correlation")
-    return True
 
 
 def similarity_matrix(run: Record) -> tuple[list[str], np.ndarray]:

@@ -134,12 +134,12 @@ def curves(images: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
     points.append(sized)
     worst = worst_case(images, attacks)
     several = worst.groupby("norm")["attacks"].transform("max") > 1
-    points.append(worst[several].assign(method=WORST))
     for (norm, method), rows in attacks[attacks["epsilon"].isna()].groupby(
         ["norm", "method"], sort=False
     ):
         grid = np.sort(sized.loc[sized["norm"] == norm, "epsilon"].unique())
         points.append(_of_minimal(images, rows, (norm, method), grid))
+    points.append(worst[several].assign(method=WORST))
     wanted = ["norm", "method", "epsilon", "images", "accuracy", "accuracy_low", "accuracy_high"]
     found = pd.concat([each[wanted] for each in points if len(each)], ignore_index=True)
     clean = found[found["method"] == ""].drop(columns=["norm", "method"])

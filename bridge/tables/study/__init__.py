@@ -8,15 +8,27 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from bridge.tables import Frames, Table, View, block
+from bridge.tables.study._measured import Measured, card_of, lines_of, proof_of, results_of
 from bridge.tables.study._summary import Results, SummaryTable, registered, summary_table
 
-__all__ = ["Results", "Summary", "SummaryTable", "summarise", "summary_table", "summary_tables"]
+__all__ = [
+    "Measured",
+    "Results",
+    "Summary",
+    "SummaryTable",
+    "card_of",
+    "results_of",
+    "summarise",
+    "summary",
+    "summary_table",
+    "summary_tables",
+]
 
 _loaded = False
 
@@ -69,14 +81,21 @@ class Summary:
         return "\n\n".join(["\n".join(self.first_lines), *blocks]).strip("\n")
 
 
-def summarise(results: Results, lines: tuple[str, ...] = ()) -> Summary:
-    """The summary of what a study measured; `lines` stand above it.
+def summary(study: Measured) -> Summary:
+    """The statistics of a study over its dataset, as tables. Print it, or take `.tables`."""
+    found = summarise(results_of(study))
+    lines = (*lines_of(study), *found.first_lines, *proof_of(study))
+    return replace(found, first_lines=lines)
+
+
+def summarise(results: Results) -> Summary:
+    """The summary of what a study measured.
 
     Raises ValueError where a frame lacks a column.
     """
     counted = results.counted()
     frames: dict[str, Any] = {name: each.of(counted) for name, each in summary_tables().items()}
-    return Summary(frames, (*_counted(results), *lines))
+    return Summary(frames, tuple(_counted(results)))
 
 
 def _counted(results: Results) -> list[str]:

@@ -2,7 +2,7 @@
 
 After Athalye et al. 2018 (arXiv:1802.00420, section 3.1) and Carlini et al. 2019
 (arXiv:1902.06705). What is compared is compared image by image, and a difference counts where
-McNemar's exact test rejects chance at 0.1 %. None of it is proof: it says where to look.
+it is a twentieth of the images or more and McNemar's exact test rejects chance at 0.1 %. None of it is proof: it says where to look.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bridge.tables.study._summary import METHOD, Results, summary_table
 
 CHANCE = 0.001
 ENOUGH = 10  # images that the model gets right: of fewer nothing is said
-NOTABLE = 0.05  # noise that surely fools this share is not the luck of a few images
+NOTABLE = 0.05  # a share of the images below which a difference may be sure and says little
 REACHED = 0.99  # an attack without a bound that surely stays below this share has not ended
 NEARLY_ALL = 0.95  # where the gradient fools so many, noise that does too says nothing
 STUCK = 0.5
@@ -109,7 +109,8 @@ def _more(a: _Attack, b: _Attack) -> tuple[int, int, int] | None:
     both = a.fooled.index.intersection(b.fooled.index)
     first, second = a.fooled.reindex(both).to_numpy(bool), b.fooled.reindex(both).to_numpy(bool)
     only_a, only_b = int((first & ~second).sum()), int((second & ~first).sum())
-    if len(both) < ENOUGH or only_a <= only_b or mcnemar(only_a, only_b) >= CHANCE:
+    notable = only_a - only_b >= NOTABLE * len(both)
+    if len(both) < ENOUGH or not notable or mcnemar(only_a, only_b) >= CHANCE:
         return None
     return only_a, only_b, len(both)
 

@@ -38,7 +38,7 @@ smallest = summary_table(
     note=(
         "Of the images that the model gets right: by which size a quarter, half and three quarters "
         "are fooled. Attacks with epsilons: the smallest one run that fools; others: the size "
-        "found."
+        "found. Worst case: any attack of the study, by the measured size of its change."
     ),
     order=40,
 )

@@ -1,0 +1,106 @@
+"""The figures of a study for a paper: curves over epsilon, similarity, the chosen images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bridge.record.place import replacing, short_name
+from bridge.report.figures import STYLE, draw_matrix
+from bridge.report.study.album import Group
+from bridge.report.study.content import curves
+from bridge.statistics.robustness import WORST
+from bridge.tables.study import Summary
+
+INCH = 1.1  # of a picture's side
+
+
+def write_figures(
+    summary: Summary,
+    groups: Sequence[Group],
+    folder: Path,
+    *,
+    kinds: Sequence[str] = ("png",),
+    dpi: int = 300,
+) -> list[Path]:
+    """Write what there is to draw into `folder`, once a kind ("png", "svg"); returns the paths."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs: list[tuple[str, Any, Any]] = [
+        ("accuracy_over_epsilon", _curves, summary),
+        ("similarity", _similarity, summary),
+    ]
+    jobs += [(short_name(group.name), _group, group) for group in groups]
+    written = []
+    for name, draw, of in jobs:
+        with matplotlib.rc_context(STYLE):
+            figure = Figure(figsize=(6, 4), layout="constrained")
+            FigureCanvasAgg(figure)
+            if not draw(of, figure):
+                continue
+            for kind in kinds:
+                path = folder / f"{name}.{kind}"
+                with replacing(path) as file:
+                    figure.savefig(file, dpi=dpi)
+                written.append(path)
+    return written
+
+
+def _curves(summary: Summary, figure: Any) -> bool:
+    found = curves(summary)
+    if not found:
+        return False
+    figure.set_size_inches(4.5 * len(found), 3.4)
+    for axes, (norm, by_method) in zip(
+        figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True
+    ):
+        for method, points in by_method.items():
+            worst = {"color": "black", "linewidth": 2.2, "zorder": 3} if method == WORST else {}
+            x, y = points["epsilon"].to_numpy(), points["accuracy"].to_numpy()
+            line = axes.plot(x, y, marker="o", markersize=3, label=method, **worst)[0]
+            low, high = (points[f"accuracy_{end}"].to_numpy() for end in ("low", "high"))
+            axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        axes.set(xlabel=f"epsilon ({norm})", ylabel="accuracy", ylim=(-0.02, 1.02))
+        axes.legend(frameon=False, fontsize=7)
+    return True
+
+
+def similarity_matrix(summary: Summary) -> tuple[list[str], np.ndarray]:
+    """The methods, and the mean rank correlation of each pair (methods, methods)."""
+    frame = summary.similarity
+    names = list(dict.fromkeys([*frame["a"], *frame["b"]]))
+    matrix = np.eye(len(names))
+    for row in frame.itertuples():
+        a, b = names.index(row.a), names.index(row.b)
+        matrix[a, b] = matrix[b, a] = row.mean
+    return names, matrix
+
+
+def _similarity(summary: Summary, figure: Any) -> bool:
+    names, matrix = similarity_matrix(summary)
+    if len(names) < 2:
+        return False
+    draw_matrix(figure, names, matrix)
+    return True
+
+
+def _group(group: Group, figure: Any) -> bool:
+    """A row a strip; what stands above a picture is its name, below it what it says."""
+    wide = max(len(strip.shots) for strip in group.strips)
+    figure.set_size_inches(INCH * wide + 0.2, (INCH + 0.55) * len(group.strips))
+    grid = figure.subplots(len(group.strips), wide, squeeze=False)
+    for strip, line in zip(group.strips, grid, strict=True):
+        line[0].set_title(f"{strip.title}\n{strip.note}".strip(), fontsize=6, loc="left")
+        for axes in line:
+            axes.axis("off")
+        for shot, axes in zip(strip.shots, line, strict=False):
+            axes.imshow(shot.rgb.numpy(), interpolation="nearest")
+            name = f"{shot.name}\n{shot.caption}".strip()
+            axes.text(0.5, -0.04, name, ha="center", va="top", fontsize=5, transform=axes.transAxes)
+    return True
