@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bridge.statistics.robustness import WORST
 from bridge.tables.study import Summary
 
 INCH = 1.1  # of a picture's side
+LONGEST, SHORT = 100, 28  # characters of what stands above a strip, and below a picture
 
 
 def write_figures(
@@ -96,11 +98,18 @@ def _group(group: Group, figure: Any) -> bool:
     figure.set_size_inches(INCH * wide + 0.2, (INCH + 0.55) * len(group.strips))
     grid = figure.subplots(len(group.strips), wide, squeeze=False)
     for strip, line in zip(group.strips, grid, strict=True):
-        line[0].set_title(f"{strip.title}\n{strip.note}".strip(), fontsize=6, loc="left")
+        # Room for two lines; a long title may stand over the next pictures without moving them.
+        line[0].set_title("\n ", fontsize=6)
+        above = f"{shorten(strip.title, LONGEST)}\n{strip.note}".strip()
+        said = line[0].text(0, 1.03, above, fontsize=6, va="bottom", transform=line[0].transAxes)
+        said.set_in_layout(False)
         for axes in line:
             axes.axis("off")
         for shot, axes in zip(strip.shots, line, strict=False):
             axes.imshow(shot.rgb.numpy(), interpolation="nearest")
-            name = f"{shot.name}\n{shot.caption}".strip()
-            axes.text(0.5, -0.04, name, ha="center", va="top", fontsize=5, transform=axes.transAxes)
+            name = f"{shot.name}\n{shorten(shot.caption, SHORT)}".strip()
+            below = axes.text(
+                0.5, -0.04, name, ha="center", va="top", fontsize=5, transform=axes.transAxes
+            )
+            below.set_in_layout(False)
     return True

@@ -1,8 +1,9 @@
 """Signs of masked gradients, each a sentence with its numbers, only where the numbers show it.
 
 After Athalye et al. 2018 (arXiv:1802.00420, section 3.1) and Carlini et al. 2019
-(arXiv:1902.06705). What is compared is compared image by image, and a difference counts where
-it is a twentieth of the images or more and McNemar's exact test rejects chance at 0.1 %. None of it is proof: it says where to look.
+(arXiv:1902.06705). What is compared is compared image by image, and a difference counts where it is
+a twentieth of the images or more and McNemar's exact test rejects chance at 0.1 %. None of it is
+proof: it says where to look.
 """
 
 from __future__ import annotations
