@@ -8,7 +8,7 @@ wrong. Accuracy counts all images, success those that the model gets right.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -37,15 +37,18 @@ def share(
     return frame.assign(**{name: values, f"{name}_low": low, f"{name}_high": high})
 
 
-def accuracies(images: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
+def accuracies(
+    images: pd.DataFrame, attacks: pd.DataFrame, by: Sequence[str] = CELL
+) -> pd.DataFrame:
     """Of each norm, method and epsilon what is left, and what it fools, with Wilson's intervals.
 
+    `by` are the columns of `attacks` that make a group, where it is another one.
     `images`, `right` (classified right before), `fooled`; `accuracy` = (right - fooled) / images,
     `success` = fooled / right, each with its ends `_low` and `_high`.
     """
     rows = with_right(images, attacks)
     counts = (
-        rows.groupby(CELL, sort=False, dropna=False)
+        rows.groupby(list(by), sort=False, dropna=False)
         .agg(images=("id", "size"), right=("right", "sum"), fooled=("fooled", "sum"))
         .reset_index()
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bridge.statistics.robustness import accuracies
+from bridge.statistics.robustness import CELL, accuracies
 from bridge.tables import EPSILON, Column, Frames, View, epsilon_text, records
 from bridge.tables.study._summary import (
     IMAGES_COLUMN,
@@ -48,11 +48,10 @@ def rows(results: Results) -> Iterator[dict[str, Any]]:
     attacks = pd.concat(
         [clean, results.attacks[["id", "method", "norm", "epsilon", "fooled"]]], ignore_index=True
     )
-    labels = attacks["id"].map(results.labels)
-    for label, of_class in attacks.groupby(labels, sort=True):
-        name = results.class_name(int(label))
-        for row in records(accuracies(images, of_class)):
-            yield {"label": int(label), "class": name, **row}
+    attacks["label"] = attacks["id"].map(results.labels)
+    found = accuracies(images, attacks, ["label", *CELL])
+    for row in records(found.sort_values("label", kind="stable")):
+        yield {**row, "class": results.class_name(int(row["label"]))}
 
 
 @classes.viewed
