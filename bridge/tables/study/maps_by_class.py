@@ -9,9 +9,11 @@ import pandas as pd
 
 from bridge.statistics.intervals import describe
 from bridge.tables import Column, Frames, View, records
-from bridge.tables.study._summary import Results, summary_table
+from bridge.tables.study._summary import Results, interval, summary_table
 from bridge.tables.study.classes import MOST
-from bridge.tables.study.maps import VALUES, comparable, maps
+from bridge.tables.study.maps import VALUES, comparable
+
+MEAN, _, _ = interval("mean", "mean", ".3g")  # shorter: a column a method
 
 maps_by_class = summary_table(
     "maps_by_class",
@@ -61,7 +63,7 @@ def view(frame: pd.DataFrame, frames: Frames) -> View:
                 left_out += 1
                 continue
             cells = {row["method"]: row for row in records(of_class)}
-            said = [maps["mean"].show(cells[m]) if m in cells else "" for m in methods]
+            said = [MEAN.show(cells[m]) if m in cells else "" for m in methods]
             texts.append([str(quantity), str(of_class["class"].iloc[0]), *said])
             values.append(
                 [None, None, *(cells[m]["mean"] if m in cells else None for m in methods)]
