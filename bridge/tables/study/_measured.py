@@ -51,9 +51,14 @@ def results_of(study: Measured) -> Results:
         **frames,
         failures=study.failures,
         class_names=model.get("class_names"),
-        second=str(configured.get("transfer") or ""),
+        second=_named(configured.get("transfer")),
         seed=int(configured.get("seed") or 0),
     )
+
+
+def _named(second: Any) -> str:
+    """The name of the model that images were transferred to; "" where there is none."""
+    return str(second.get("name", "")) if isinstance(second, Mapping) else str(second or "")
 
 
 def card_of(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
