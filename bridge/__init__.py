@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from bridge.study.benchmark_record import Benchmark
     from bridge.study.compare import compare
     from bridge.study.comparison import Comparison
+    from bridge.study.whole.run import run_study
+    from bridge.study.whole.study import Study
 
 __version__ = "0.1.0"
 
@@ -33,6 +35,7 @@ _WHERE = {
     "Comparison": "study.comparison",
     "ModelAdapter": "core.model",
     "Run": "core.types",
+    "Study": "study.whole.study",
     "Unsupported": "core.types",
     "attack": "core.registry",
     "attribution": "core.registry",
@@ -45,6 +48,7 @@ _WHERE = {
     "load_model": "load",
     "methods": "core.registry",
     "run": "core.engine",
+    "run_study": "study.whole.run",
     "wrap": "core.model",
 }
 # Building blocks of the core by their short names, and the other packages.
@@ -75,6 +79,7 @@ __all__ = [
     "Comparison",
     "ModelAdapter",
     "Run",
+    "Study",
     "Unsupported",
     "attack",
     "attribution",
@@ -90,6 +95,7 @@ __all__ = [
     "norms",
     "registry",
     "run",
+    "run_study",
     "state",
     "wrap",
 ]

@@ -144,7 +144,7 @@ def _run_many(
             name = task.method.name
             try:
                 check_needs(task.method, adapter, images)
-                runs[name] = _run(task, shared, seed, passes)
+                runs[name] = serve(task, shared, seed, passes)
                 if predict and task.method.kind == "attack":
                     predictions[name] = _classes(adapter, runs[name].output, images)
             except Exception as error:
@@ -179,8 +179,8 @@ def _shared_passes(
     return clean.differentiate(explained, attacked)
 
 
-def _run(task: Task, shared: Shared, seed: int, passes: Passes) -> Run:
-    """One task on the shared passes."""
+def serve(task: Task, shared: Shared, seed: int, passes: Passes) -> Run:
+    """One task on the shared passes, inside of the session that counts them."""
     method = task.method
     function = method.fast.on(shared) if method.fast else method.reference
     classes = shared.labels if method.kind == "attack" else shared.target

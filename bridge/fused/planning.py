@@ -144,20 +144,21 @@ def plan(methods: Mapping[str, Mapping[str, Any]], x: Tensor, *, predict: bool =
             f"methods is {methods!r}, expected a mapping of names to parameters, for example "
             '{"saliency": {}}'
         )
-    tasks = []
-    for name, given in methods.items():
-        method = get(name)
-        if not isinstance(given, Mapping):
-            raise TypeError(
-                f"the parameters of {name} are {given!r}, expected a mapping of names to values"
-            )
-        params = method.bind(given)
-        method.check(x, params)
-        if several(params.get("epsilon")):
-            params["epsilon"] = sizes(params["epsilon"])
-        if method.fast is None:
-            tasks.append(Task(method, params))
-        else:
-            needs, own = method.fast.needs(**params), method.fast.passes(x, **params)
-            tasks.append(Task(method, params, needs, own, method.fast.note))
-    return Plan(tuple(tasks), predict)
+    return Plan(tuple(task_of(name, given, x) for name, given in methods.items()), predict)
+
+
+def task_of(name: str, given: Mapping[str, Any], x: Tensor) -> Task:
+    """One method on images like `x` as a task; raises what `plan` raises."""
+    method = get(name)
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"the parameters of {name} are {given!r}, expected a mapping of names to values"
+        )
+    params = method.bind(given)
+    method.check(x, params)
+    if several(params.get("epsilon")):
+        params["epsilon"] = sizes(params["epsilon"])
+    if method.fast is None:
+        return Task(method, params)
+    needs, own = method.fast.needs(**params), method.fast.passes(x, **params)
+    return Task(method, params, needs, own, method.fast.note)

@@ -1,0 +1,74 @@
+"""The manifest of a study: what decides its numbers, and how it is cut."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from bridge.record import manifest
+from bridge.study.whole.place import Place
+from bridge.study.whole.setting import Asked, differences, fingerprint
+
+NAME = "manifest.json"
+FORMAT = 1
+
+
+def read(place: Place) -> dict[str, Any] | None:
+    """What is written there; None where there is no study. Raises ValueError for another file."""
+    try:
+        text = place.read(NAME)
+    except FileNotFoundError:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{place}/{NAME} is no manifest: {error}") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ValueError(f"{place}/{NAME} is of another format, this version reads {FORMAT}")
+    return found
+
+
+def settle(
+    place: Place,
+    configured: Mapping[str, Any],
+    asked: Asked,
+    x: Tensor,
+    images: int,
+    more: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The manifest that stands there, or a new one.
+
+    Raises ValueError where what stands there was made otherwise, and says in what.
+    """
+    mine = fingerprint(configured)
+    before = read(place)
+    if before is None:
+        size = asked.part_size
+        card = {
+            "format": FORMAT,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "fingerprint": mine,
+            "configuration": configured,
+            "images": images,
+            "parts": {"size": size, "count": -(-images // size)},
+            "batch_size": asked.batch_size,
+            "left_out": dict(asked.left_out),
+            "labels": "given" if asked.work.labelled else "predicted",
+            "card": manifest.plain(manifest.describe(asked.work.model, x)),
+            "plan": asked.plan.explain(),
+            **more,
+        }
+        place.write(NAME, (json.dumps(manifest.plain(card), indent=2) + "\n").encode())
+        found: dict[str, Any] = manifest.plain(card)
+        return found
+    if before["fingerprint"] != mine:
+        listed = "; ".join(differences(before["configuration"], configured))
+        raise ValueError(
+            f"{place} holds a study that was asked for otherwise: {listed}. Ask for the same to go "
+            "on with it, or choose another folder"
+        )
+    return before

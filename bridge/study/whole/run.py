@@ -1,0 +1,233 @@
+"""A whole dataset through many methods: streamed, resumed, sharded."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from bridge.core.model import ModelAdapter
+from bridge.core.parameters import check_seed, check_whole
+from bridge.core.preflight import check_batch, check_model
+from bridge.load import ImageData, load_data
+from bridge.study import interruption
+from bridge.study.interruption import interruptible
+from bridge.study.request import Epsilons, Params
+from bridge.study.whole import manifest, merge, proof
+from bridge.study.whole.items import Item, dataset_of, item_of, listing
+from bridge.study.whole.job import Job, Shard
+from bridge.study.whole.lock import locked
+from bridge.study.whole.place import place_of
+from bridge.study.whole.progress import Progress
+from bridge.study.whole.setting import Asked, ask, configuration, fingerprint
+from bridge.study.whole.study import Study
+
+LOOKED_AT = 64  # images that are tried until one can be read
+
+
+@dataclass(frozen=True)
+class Images:
+    """The data, which of its images are meant, and the first of them that can be read."""
+
+    data: Any
+    places: Sequence[int]
+    x: Tensor
+    labelled: bool
+    described: dict[str, Any]
+
+
+@torch.inference_mode(False)
+def run_study(
+    model: nn.Module,
+    data: Any,
+    *,
+    out: str | Path,
+    methods: Sequence[str] | None = None,
+    params: Params | None = None,
+    epsilons: Epsilons | None = None,
+    target: Any = None,
+    limit: int | None = None,
+    sample: int | None = None,
+    balanced: bool = False,
+    keep: Sequence[str] | str = (),
+    batch_size: int | None = None,
+    part_size: int | None = None,
+    workers: int = 0,
+    seed: int = 0,
+    judged: int = 4,
+    shard: str | None = None,
+    fail_fast: bool = False,
+    progress: bool = True,
+) -> Study:
+    """Every image of a dataset through many methods, in bounded memory: a `Study` in `out`.
+
+    `data` is a source string (see `bridge.load_data`), a torch Dataset of (image, label) with a
+    length, or a DataLoader of one. `methods`, `params`, `epsilons` as in `compare`; each method
+    runs by its fused implementation, on one clean pass that all share. `target`: None explains the
+    label, "predicted" what the model says, a number that class. `limit` takes the first images,
+    `sample` so many drawn by `seed`, `balanced` equally many of each class.
+
+    Called again it goes on where it stopped, and tries again what failed. Images are known by their
+    pixels, and random numbers are seeded by them: the numbers do not depend on where it was cut, on
+    the batch size, on workers or on order. An image that cannot be read, and a method that raises,
+    become rows of `failures` (`fail_fast` ends at the first). `out` is a folder or an fsspec URL.
+
+    `judged` images, drawn over the whole set, go through all implementations as in `compare`:
+    `study.proof`. `keep` "maps" and "adversarials", with ":float16" or ":uint8" behind it, keeps
+    these too. `shard="2/3"` does the second third; `bridge.study.whole.merge.merge` puts shards
+    together. `part_size` images are on the disk at once, all or none.
+
+    Raises what `compare` raises for a request that makes no sense; ValueError where `out` holds
+    a study that was asked for otherwise (says in what), or another process works on it; Failed with
+    `fail_fast`; KeyboardInterrupt with the batch in hand finished and kept.
+
+    >>> import tempfile
+    >>> import bridge
+    >>> folder = tempfile.mkdtemp()
+    >>> model = bridge.load_model("zoo:fashion_cnn")
+    >>> given = {"methods": ["saliency", "fgsm"], "epsilons": [0.1], "judged": 0}
+    >>> study = run_study(model, "samples:fashion_mnist", out=folder, progress=False, **given)
+    >>> study.finished, len(study.images), len(study.attacks), int(study.images["right"].sum())
+    (True, 20, 20, 19)
+    """
+    place, part = place_of(out), Shard() if shard is None else Shard.of_text(shard)
+    with interruptible():
+        judged, seed = check_whole("judged", judged, 0), check_seed(seed)
+        workers = check_whole("workers", workers, 0)
+        for name, value in (("batch_size", batch_size), ("part_size", part_size)):
+            if value is not None:
+                check_whole(name, value, 1)
+        adapter = check_model(model)
+        before = manifest.read(place)
+        if before is not None and part_size is None:
+            part_size = before["parts"]["size"]  # as it is cut already
+        if before is not None and batch_size is None:
+            batch_size = before["batch_size"]
+        images = images_of(adapter, data, limit, sample, balanced, seed)
+        asked = ask(
+            adapter,
+            images.x,
+            methods=methods,
+            params=params,
+            epsilons=epsilons,
+            target=target,
+            labelled=images.labelled,
+            keep=keep,
+            batch_size=batch_size,
+            part_size=part_size,
+            seed=seed,
+        )
+        listed = listing(images.data, images.places)
+        configured = configuration(asked, listed, images.described, judged)
+        if before is not None:
+            manifest.settle(place, configured, asked, images.x, len(images.places), {})
+    with locked(place, str(part)) as lock:
+        card = manifest.settle(place, configured, asked, images.x, len(images.places), {})
+        if judged and part.number == 1 and proof.kept(place) is None:
+            _prove(place, asked, images, judged)
+        job = Job(
+            place,
+            images.data,
+            images.places,
+            asked,
+            fingerprint(configured),
+            lock,
+            part,
+            workers,
+            fail_fast,
+        )
+        job.look()
+        total = sum(len(job.span(number)) for number in job.numbers)
+        with Progress(total, shown=progress) as shown:
+            job.run(shown)
+        study = Study(place, card, images.data, asked.work)
+        if part.of == 1 and study.finished:
+            merge.tell_apart(place, study.cards)
+            study = Study(place, card, images.data, asked.work)
+    return study
+
+
+def _prove(place: Any, asked: Asked, images: Images, judged: int) -> None:
+    items = proof.chosen(images.data, images.places, judged, asked.work.seed)
+    if not items:
+        return
+    found = proof.prove(asked, items)
+    if found.finished:
+        proof.keep(place, found)
+    with interruptible():
+        interruption.end_if_asked()
+
+
+def images_of(
+    model: ModelAdapter,
+    data: Any,
+    limit: int | None,
+    sample: int | None,
+    balanced: bool,
+    seed: int,
+) -> Images:
+    """The images that are meant. Raises ValueError where the first ones cannot be read."""
+    loading: dict[str, Any] = {}
+    if isinstance(data, str):
+        loading = {"source": data, "class_names": model.class_names}
+        data = load_data(**loading)
+    elif isinstance(data, ImageData):
+        loading = {"source": data.source, "size": data.size, "class_names": data.class_names}
+    found = dataset_of(data)
+    places = chosen(found, limit, sample, balanced, seed)
+    first = _first(found, places)
+    x = first.image[None] if first.image is not None else torch.empty(0)
+    x = x.to(model.device or x.device, model.dtype or x.dtype)
+    _, x, _ = check_batch(model, x)
+    labelled = found.labelled if isinstance(found, ImageData) else first.label is not None
+    described = {
+        "source": getattr(found, "source", type(found).__name__),
+        "images": len(places),
+        "of": len(found),
+        "limit": limit,
+        "sample": sample,
+        "balanced": balanced,
+        "loading": loading,
+    }
+    return Images(found, places, x, labelled, described)
+
+
+def chosen(
+    data: Any, limit: int | None, sample: int | None, balanced: bool, seed: int
+) -> Sequence[int]:
+    """The indices that are meant, in the data's order."""
+    count = len(data)
+    for name, value in (("limit", limit), ("sample", sample)):
+        if value is not None:
+            check_whole(name, value, 1)
+    if limit is not None and sample is not None:
+        raise ValueError("limit takes the first images and sample draws some: choose one of them")
+    wanted = min(limit or sample or count, count)
+    if balanced:
+        raise ValueError("balanced is not there yet")
+    if sample is not None:
+        return sorted(random.Random(seed).sample(range(count), wanted))
+    return range(wanted)
+
+
+def _first(data: Any, places: Sequence[int]) -> Item:
+    item: Item | None = None
+    for index in places[:LOOKED_AT]:
+        item = item_of(data, int(index))
+        if item.image is not None:
+            return item
+    why = item.error[1] if item is not None and item.error else "there are none"
+    raise ValueError(f"none of the first images can be read: {why}")
+
+
+def loader_of(data: Any) -> dict[str, Any]:
+    """What a user's DataLoader says of batches and workers."""
+    if not isinstance(data, DataLoader):
+        return {}
+    return {"batch_size": data.batch_size, "workers": data.num_workers}
