@@ -81,7 +81,7 @@ def batches_of(items: Sequence[Item], model: ModelAdapter) -> tuple[list[Batch],
         x = x.to(model.device or x.device, non_blocking=True)
         x = x.to(model.dtype or x.dtype)
         # What the loader holds need not be held twice.
-        found.append(Batch(x, tuple(item._replace(image=None) for item in group)))
+        found.append(Batch(x, tuple(replace(item, image=None) for item in group)))
     return found, [item for item in items if item.image is None]
 
 
@@ -256,7 +256,9 @@ class _Spread:
             images = output if several(task.params.get("epsilon")) else output[None]
             looks = [self.look(task, at, *pair) for pair in zip(epsilons, images, strict=True)]
             for epsilon, found in zip(epsilons, images, strict=True):
-                kept = made.setdefault(epsilon, self.shared.x.new_full(self.shared.x.shape, torch.nan))
+                kept = made.setdefault(
+                    epsilon, self.shared.x.new_full(self.shared.x.shape, torch.nan)
+                )
                 kept[at] = found
             for epsilon, look in zip(epsilons, looks, strict=True):
                 size = float("nan") if epsilon is None else float(epsilon)
@@ -377,6 +379,4 @@ def _cut(shared: Shared, at: slice) -> Shared:
         for need, value in shared.found.items()
     }
     layer = None if shared.layer is None else shared.layer[at]
-    return Shared(
-        shared.model, shared.x[at], shared.target[at], shared.labels[at], found, layer
-    )
+    return Shared(shared.model, shared.x[at], shared.target[at], shared.labels[at], found, layer)

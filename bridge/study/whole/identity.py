@@ -1,4 +1,4 @@
-"""What things are, by their content: images, the random numbers of each, weights, a data's listing."""
+"""What things are, by their content: images and their random numbers, weights, listings."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def _digest(named: Sequence[tuple[str, Tensor]]) -> str:
         plain = tensor.detach().cpu().contiguous()
         digest.update(f"{name}/{plain.dtype}/{tuple(plain.shape)}/".encode())
         # Bytes whatever the dtype: NumPy has no bfloat16.
-        digest.update(memoryview(plain.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

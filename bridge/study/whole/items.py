@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
@@ -21,7 +22,8 @@ from bridge.study.whole.identity import id_of, listing_of
 PROBES = 8  # images that a listing without file names is known by
 
 
-class Item(NamedTuple):
+@dataclass(frozen=True)
+class Item:
     """One image (c, h, w) with its id, its label and what it is called.
 
     Where it could not be read, `image` is None and `error` says why: its kind and its text.
@@ -33,6 +35,10 @@ class Item(NamedTuple):
     label: int | None
     source: str
     error: tuple[str, str] | None = None
+
+    def pin_memory(self) -> Item:
+        """The same where a GPU copies from; a DataLoader asks for it."""
+        return self if self.image is None else replace(self, image=self.image.pin_memory())
 
 
 class Items(Dataset[Item]):
@@ -138,9 +144,7 @@ def stream(
 
 def _batches(loader: DataLoader[Any]) -> Generator[list[Item], None, None]:
     """The batches of a loader, as something that can be closed."""
-    for items in loader:
-        # Pinning makes plain tuples of named ones in some versions of torch.
-        yield [item if isinstance(item, Item) else Item(*item) for item in items]
+    yield from loader
 
 
 def _same(items: list[Item]) -> list[Item]:
@@ -153,5 +157,3 @@ def _ignore_signals(worker: int) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-
-

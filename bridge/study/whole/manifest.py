@@ -38,7 +38,6 @@ def settle(
     asked: Asked,
     x: Tensor,
     images: int,
-    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The manifest that stands there, or a new one.
 
@@ -60,15 +59,19 @@ def settle(
             "labels": "given" if asked.work.labelled else "predicted",
             "card": manifest.plain(manifest.describe(asked.work.model, x)),
             "plan": asked.plan.explain(),
-            **more,
         }
         place.write(NAME, (json.dumps(manifest.plain(card), indent=2) + "\n").encode())
         found: dict[str, Any] = manifest.plain(card)
         return found
-    if before["fingerprint"] != mine:
+    expect(place, before, configured)
+    return before
+
+
+def expect(place: Place, before: Mapping[str, Any], configured: Mapping[str, Any]) -> None:
+    """Raise ValueError where the study that stands there was asked for otherwise."""
+    if before["fingerprint"] != fingerprint(configured):
         listed = "; ".join(differences(before["configuration"], configured))
         raise ValueError(
             f"{place} holds a study that was asked for otherwise: {listed}. Ask for the same to go "
             "on with it, or choose another folder"
         )
-    return before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ def told_apart(items: Sequence[Item], seen: set[str]) -> list[Item]:
     found = []
     for item in items:
         if item.id in seen:
-            item = item._replace(id=f"{item.id}@{item.index}")
+            item = replace(item, id=f"{item.id}@{item.index}")
         seen.add(item.id)
         found.append(item)
     return found
@@ -93,7 +94,7 @@ def _again(
     found = Part()
     for first in range(0, len(identities), batch_size):
         some = identities[first : first + batch_size]
-        items = [item_of(data, places[identity])._replace(id=identity) for identity in some]
+        items = [replace(item_of(data, places[identity]), id=identity) for identity in some]
         add(found, process(work, [item for item in items if item.image is not None], tasks))
     return found
 
@@ -153,8 +154,6 @@ def in_order(work: Work, part: Part) -> Part:
 def _sorted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = {}
     for name in sorted(tensors):
-        base = next(
-            each for each in (name, name.rpartition("/")[0]) if f"{each}/index" in tensors
-        )
+        base = next(each for each in (name, name.rpartition("/")[0]) if f"{each}/index" in tensors)
         found[name] = tensors[name][tensors[f"{base}/index"].argsort()].contiguous()
     return found

@@ -125,7 +125,7 @@ def write(
     generation = 0 if before is None else int(before["generation"]) + 1
     base = stem(number) + (f"-{generation}" if generation else "")
     files = {}
-    for kind, (rows, suffix, data) in _encoded(part).items():
+    for kind, (rows, suffix, data) in encoded_files(part).items():
         name = f"{kind}/{base}.{suffix}"
         place.write(name, data)
         files[kind] = {"name": name, "rows": rows, "bytes": len(data), "sha256": sha256(data)}
@@ -136,7 +136,7 @@ def write(
     return card
 
 
-def _encoded(part: Part) -> dict[str, tuple[int, str, bytes]]:
+def encoded_files(part: Part) -> dict[str, tuple[int, str, bytes]]:
     """Of each kind of file its rows, its suffix and its bytes."""
     found = {}
     for name, schema in TABLES.items():
@@ -151,9 +151,7 @@ def _encoded(part: Part) -> dict[str, tuple[int, str, bytes]]:
 def encoded(rows: Sequence[Row], schema: pa.Schema) -> bytes:
     """Rows as the bytes of a Parquet file: the same for the same rows."""
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    arrays = [
-        pa.array(values, each.type) for values, each in zip(columns, schema, strict=True)
-    ]
+    arrays = [pa.array(values, each.type) for values, each in zip(columns, schema, strict=True)]
     buffer = io.BytesIO()
     parquet.write_table(pa.table(arrays, schema=schema), buffer, compression="zstd")
     return buffer.getvalue()

@@ -72,9 +72,7 @@ class Progress:
         rate = self.here / max(time.monotonic() - self.start, 1e-9)
         left = duration((self.total - self.done) / rate) if rate else "unknown"
         failures = f", {self.failures} failures" if self.failures else ""
-        return (
-            f"{self.done:,} of {self.total:,} images, {rate:.1f} images/s, {left} left{failures}"
-        )
+        return f"{self.done:,} of {self.total:,} images, {rate:.1f} images/s, {left} left{failures}"
 
 
 def duration(seconds: float) -> str:

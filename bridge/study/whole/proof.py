@@ -36,8 +36,10 @@ def chosen(data: Any, places: Sequence[int], count: int, seed: int) -> list[Item
 
 
 def _alike(item: Item, first: Item) -> bool:
-    return item.image is not None and first.image is not None and (
-        item.image.shape == first.image.shape
+    return (
+        item.image is not None
+        and first.image is not None
+        and (item.image.shape == first.image.shape)
     )
 
 

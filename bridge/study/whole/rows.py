@@ -35,8 +35,9 @@ def map_rows(maps: Tensor) -> list[MapRow | None]:
 
 
 def gini(values: Tensor) -> Tensor:
-    """The Gini index of each row of values >= 0 (n, m), (n,): 0 all the same, (m - 1) / m one spike.
+    """The Gini index of each row of values >= 0 (n, m), (n,).
 
+    0 where all are the same, (m - 1) / m of one spike:
     sum_k (2 k - m - 1) v_k / (m sum v), v sorted, k from 1; 0 of a row of zeros.
 
     >>> gini(torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 2.0], [0.0, 0.0, 0.0, 0.0]]))
@@ -49,7 +50,9 @@ def gini(values: Tensor) -> Tensor:
     return torch.where(total > 0, found, torch.zeros_like(found))
 
 
-def correlations(maps: Mapping[str, Tensor], size: tuple[int, int]) -> dict[tuple[str, str], Tensor]:
+def correlations(
+    maps: Mapping[str, Tensor], size: tuple[int, int]
+) -> dict[tuple[str, str], Tensor]:
     """The rank correlation (n,) of each pair of attributions, of maps (n, c, h', w') by method.
 
     As the table of similarities has it; NaN where a map is constant or not finite.

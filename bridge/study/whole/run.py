@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import check_seed, check_whole
@@ -98,37 +97,27 @@ def run_study(
     """
     place, part = place_of(out), Shard() if shard is None else Shard.of_text(shard)
     with interruptible():
-        judged, seed = check_whole("judged", judged, 0), check_seed(seed)
         workers = check_whole("workers", workers, 0)
-        for name, value in (("batch_size", batch_size), ("part_size", part_size)):
-            if value is not None:
-                check_whole(name, value, 1)
-        adapter = check_model(model)
-        before = manifest.read(place)
-        if before is not None and part_size is None:
-            part_size = before["parts"]["size"]  # as it is cut already
-        if before is not None and batch_size is None:
-            batch_size = before["batch_size"]
-        images = images_of(adapter, data, limit, sample, balanced, seed)
-        asked = ask(
-            adapter,
-            images.x,
+        found = prepared(
+            model,
+            data,
+            out=out,
             methods=methods,
             params=params,
             epsilons=epsilons,
             target=target,
-            labelled=images.labelled,
+            limit=limit,
+            sample=sample,
+            balanced=balanced,
             keep=keep,
             batch_size=batch_size,
             part_size=part_size,
             seed=seed,
+            judged=judged,
         )
-        listed = listing(images.data, images.places)
-        configured = configuration(asked, listed, images.described, judged)
-        if before is not None:
-            manifest.settle(place, configured, asked, images.x, len(images.places), {})
+    images, asked, configured = found.images, found.asked, found.configured
     with locked(place, str(part)) as lock:
-        card = manifest.settle(place, configured, asked, images.x, len(images.places), {})
+        card = manifest.settle(place, configured, asked, images.x, len(images.places))
         if judged and part.number == 1 and proof.kept(place) is None:
             _prove(place, asked, images, judged)
         job = Job(
@@ -151,6 +140,64 @@ def run_study(
             merge.tell_apart(place, study.cards)
             study = Study(place, card, images.data, asked.work)
     return study
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study before anything of it runs."""
+
+    images: Images
+    asked: Asked
+    configured: dict[str, Any]
+
+
+def prepared(
+    model: nn.Module,
+    data: Any,
+    *,
+    out: str | Path | None,
+    methods: Sequence[str] | None,
+    params: Params | None,
+    epsilons: Epsilons | None,
+    target: Any,
+    limit: int | None,
+    sample: int | None,
+    balanced: bool,
+    keep: Sequence[str] | str,
+    batch_size: int | None,
+    part_size: int | None,
+    seed: int,
+    judged: int,
+) -> Prepared:
+    """All checks, cut as what stands in `out` already; raises what `run_study` raises."""
+    judged, seed = check_whole("judged", judged, 0), check_seed(seed)
+    for name, value in (("batch_size", batch_size), ("part_size", part_size)):
+        if value is not None:
+            check_whole(name, value, 1)
+    before = None if out is None else manifest.read(place_of(out))
+    if before is not None:
+        part_size = part_size or before["parts"]["size"]
+        batch_size = batch_size or before["batch_size"]
+    adapter = check_model(model)
+    images = images_of(adapter, data, limit, sample, balanced, seed)
+    asked = ask(
+        adapter,
+        images.x,
+        methods=methods,
+        params=params,
+        epsilons=epsilons,
+        target=target,
+        labelled=images.labelled,
+        keep=keep,
+        batch_size=batch_size,
+        part_size=part_size,
+        seed=seed,
+    )
+    listed = listing(images.data, images.places)
+    configured = configuration(asked, listed, images.described, judged)
+    if before is not None:
+        manifest.expect(place_of(out or ""), before, configured)
+    return Prepared(images, asked, configured)
 
 
 def _prove(place: Any, asked: Asked, images: Images, judged: int) -> None:
@@ -224,10 +271,3 @@ def _first(data: Any, places: Sequence[int]) -> Item:
             return item
     why = item.error[1] if item is not None and item.error else "there are none"
     raise ValueError(f"none of the first images can be read: {why}")
-
-
-def loader_of(data: Any) -> dict[str, Any]:
-    """What a user's DataLoader says of batches and workers."""
-    if not isinstance(data, DataLoader):
-        return {}
-    return {"batch_size": data.batch_size, "workers": data.num_workers}

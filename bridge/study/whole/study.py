@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,7 @@ class Study:
                 "here: run_study with the same arguments returns a study that has it"
             )
         work = Work(**{**vars(self.work), "keep": {kind: "float32"}})
-        item = item_of(self._dataset, index)._replace(id=identity)
+        item = replace(item_of(self._dataset, index), id=identity)
         batches, _ = batches_of([item], work.model)
         method = name.partition("/")[0]
         tasks = [task for task in work.tasks if task.method.name == method]
@@ -215,5 +215,3 @@ def _find(tensors: Mapping[str, Tensor], name: str, index: int) -> Tensor | None
                 value = widened(dict(tensors), key, int(place[0]))
                 return value if bool(value.isfinite().all()) else None
     return None
-
-
