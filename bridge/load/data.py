@@ -50,7 +50,8 @@ class ImageData(Dataset[tuple[Tensor, int | None]]):
     """A dataset of (image, label): image float32 (c, h, w), label int, or None where unlabelled.
 
     An image that cannot be read rightly raises Unreadable, a ValueError that names it.
-    `read(index)` gives its pixels as the source has them and its label; `where(index)` names it.
+    `read(index)` gives its pixels as the source has them and its label; `where(index)` names it;
+    `label(index)`, where there is one, gives the label alone, without reading the image.
     """
 
     source: str
@@ -61,6 +62,7 @@ class ImageData(Dataset[tuple[Tensor, int | None]]):
     name: Callable[[int], str] | None = None
     size: int | None = None
     channels: int | None = None
+    label: Callable[[int], int | None] | None = None
 
     def __len__(self) -> int:
         return self.length
@@ -242,8 +244,7 @@ def _with_labels_of(class_names: tuple[str, ...], data: ImageData) -> ImageData:
     """The same data, its labels the numbers of a model's classes."""
     theirs = renumbered(data.class_names, class_names, data.source) if data.class_names else None
 
-    def read(index: int) -> tuple[Pixels, int | None]:
-        pixels, label = data.read(index)
+    def renumber(label: int | None, index: int) -> int | None:
         number: int | str | None = label
         if theirs is not None and label is not None:
             number = theirs[label]
@@ -254,9 +255,17 @@ def _with_labels_of(class_names: tuple[str, ...], data: ImageData) -> ImageData:
                 f"{data.where(index)} has label {number}, but the model has {len(class_names)} "
                 f"classes, 0 to {len(class_names) - 1}"
             )
-        return pixels, number
+        return number
 
-    return replace(data, read=read, class_names=class_names)
+    def read(index: int) -> tuple[Pixels, int | None]:
+        pixels, label = data.read(index)
+        return pixels, renumber(label, index)
+
+    def label_of(index: int) -> int | None:
+        return renumber(data.label(index) if data.label else None, index)
+
+    known = label_of if data.label else None
+    return replace(data, read=read, class_names=class_names, label=known)
 
 
 def _different(data: ImageData, first: int, one: Tensor, second: int, other: Tensor) -> str:

@@ -142,7 +142,7 @@ def test_folders_that_cannot_be_listed_are_refused(photos, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+    monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(ValueError, match=r"cannot be read .*Permission denied"):
         bridge.load_data(f"folder:{photos}")
 

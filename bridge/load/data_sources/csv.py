@@ -39,7 +39,12 @@ def csv(request: Request) -> ImageData:
         return (pixels.repeat(3, axis=0) if len(pixels) == 1 else pixels), number[text]
 
     return ImageData(
-        request.source, len(pairs), read, class_names, name=lambda index: str(pairs[index][0])
+        request.source,
+        len(pairs),
+        read,
+        class_names,
+        name=lambda index: str(pairs[index][0]),
+        label=lambda index: number[pairs[index][1]],
     )
 
 

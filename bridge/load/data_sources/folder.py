@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from bridge.load.data import ImageData, Request, data_source
 from bridge.load.images import SUFFIXES, Pixels, read_image
 from bridge.load.labels import numbered
+from bridge.load.names_of_files import FileNames
+from bridge.load.sampling import ranks
 
 SPLITS = {"train", "training", "val", "valid", "validation", "test"}
 
@@ -19,79 +25,106 @@ def folder(request: Request) -> ImageData:
     """The images below PATH in colour, gray ones repeated. Hidden files and folders do not count.
 
     PATH/CLASS/image.png: the folders are the classes, and take turns, so that the first n images
-    show many of them. PATH/image.png: no labels.
+    show many of them. PATH/image.png: no labels. No file is opened before its image is asked for.
     """
     root = request.path
     if not os.path.isdir(root):
         raise ValueError(f"{root} is not a folder")
     top, below = _entries(root)
-    classes = {each.name: _images(each) for each in below}
+    classes = {name: sorted(_images(root / name), key=_parts) for name in below}
     if not any(classes.values()):
         if not top:
             raise ValueError(
                 f"{root} holds no images: expected {root.name}/CLASS/image.png, one folder a "
                 f"class, or {root.name}/image.png without labels"
             )
-        return _of_files(request, [(path, None) for path in top], None)
+        return _of_files(request, FileNames(top), None, None)
     if top:
         warnings.warn(
             f"left out: {len(top)} images beside the class folders of {root}, the first is "
-            f"{top[0].name}",
+            f"{top[0]}",
             stacklevel=3,
         )
     _refuse_splits(root, classes)
     if request.class_names is not None:  # without them an empty folder is a class, too
-        classes = {name: paths for name, paths in classes.items() if paths}
+        classes = {name: found for name, found in classes.items() if found}
     number, class_names = numbered(list(classes), request.class_names, str(root))
     if request.class_names is None:
         _warn_of_order(number, classes)
-    files = [(path, number[name]) for name, paths in sorted(classes.items()) for path in paths]
-    return _of_files(request, _in_turn(files), class_names)
+    names, labels = FileNames(), []
+    for name in sorted(classes):
+        # Of a million names one list is enough at a time.
+        found = classes.pop(name)
+        names.extend(f"{name}/{each}" for each in found)
+        labels.append(np.full(len(found), number[name], dtype=np.int32))
+    return _of_files(request, names, np.concatenate(labels), class_names)
 
 
 def _of_files(
     request: Request,
-    files: list[tuple[Path, int | None]],
+    names: FileNames,
+    labels: npt.NDArray[Any] | None,
     class_names: tuple[str, ...] | None,
 ) -> ImageData:
+    root = request.path
+    order = None if labels is None else _in_turn(labels)
+
+    def place(index: int) -> int:
+        return index if order is None else int(order[index])
+
+    def path(index: int) -> str:
+        return str(root / names[place(index)])
+
+    def label(index: int) -> int | None:
+        return None if labels is None else int(labels[place(index)])
+
     def read(index: int) -> tuple[Pixels, int | None]:
-        path, label = files[index]
-        pixels = read_image(path)
-        return (pixels.repeat(3, axis=0) if len(pixels) == 1 else pixels), label
+        pixels = read_image(Path(path(index)))
+        return (pixels.repeat(3, axis=0) if len(pixels) == 1 else pixels), label(index)
 
-    labelled = not files or files[0][1] is not None
-    names = class_names or request.class_names
-    return ImageData(
-        request.source, len(files), read, names, labelled, lambda index: str(files[index][0])
-    )
+    shown = class_names or request.class_names
+    return ImageData(request.source, len(names), read, shown, labels is not None, path, label=label)
 
 
-def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The images and the folders right in a folder, in alphabetical order, without hidden ones."""
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """The images and the folders right in a folder, in alphabetical order, without hidden ones.
+
+    A link to an image that is gone is an image, too, so that somebody says that it is gone.
+    """
+    images, below = [], []
     try:
-        found = sorted(
-            each
-            for each in folder.iterdir()
-            if not each.name.startswith(".") and each.name != "__MACOSX"
-        )
+        with os.scandir(folder) as entries:
+            for each in entries:
+                if each.name.startswith(".") or each.name == "__MACOSX":
+                    continue
+                if each.is_dir():
+                    below.append(each.name)
+                elif os.path.splitext(each.name)[1].lower() in SUFFIXES and (
+                    each.is_file() or (each.is_symlink() and not os.path.exists(each))
+                ):
+                    images.append(each.name)
     except OSError as error:
         raise ValueError(f"the folder {folder} cannot be read ({error})") from error
-    images = [each for each in found if each.suffix.lower() in SUFFIXES and os.path.isfile(each)]
-    return images, [each for each in found if os.path.isdir(each)]
+    return sorted(images), sorted(below)
 
 
-def _images(folder: Path) -> list[Path]:
-    """All images of a class, at any depth."""
+def _images(folder: Path) -> Iterator[str]:
+    """All images of a class, at any depth, by their names from there on."""
     found, below = _entries(folder)
-    for each in below:
-        if not each.is_symlink():  # a link may lead back up
-            found += _images(each)
-    return sorted(found)
+    yield from found
+    for name in below:
+        if not os.path.islink(folder / name):  # a link may lead back up
+            yield from (f"{name}/{each}" for each in _images(folder / name))
 
 
-def _refuse_splits(root: Path, classes: dict[str, list[Path]]) -> None:
+def _parts(name: str) -> list[str]:
+    """As paths are ordered: folder by folder."""
+    return name.split("/")
+
+
+def _refuse_splits(root: Path, classes: dict[str, list[str]]) -> None:
     """PATH/train/CLASS/image.png is a data set one folder above its splits."""
-    direct = any(path.parent.parent == root for paths in classes.values() for path in paths)
+    direct = any("/" not in name for found in classes.values() for name in found)
     if not direct and {name.casefold() for name in classes} <= SPLITS:
         names = sorted(classes)
         raise ValueError(
@@ -100,7 +133,7 @@ def _refuse_splits(root: Path, classes: dict[str, list[Path]]) -> None:
         )
 
 
-def _warn_of_order(number: dict[str, int], classes: dict[str, list[Path]]) -> None:
+def _warn_of_order(number: dict[str, int], classes: dict[str, list[str]]) -> None:
     """Say where alphabetical numbers are probably not what is meant."""
     wrong = [name for name in number if name.isdecimal() and int(name) != number[name]]
     if wrong:
@@ -109,7 +142,7 @@ def _warn_of_order(number: dict[str, int], classes: dict[str, list[Path]]) -> No
             "class_names= would make the names indices",
             stacklevel=4,
         )
-    empty = [name for name, paths in classes.items() if not paths]
+    empty = [name for name, found in classes.items() if not found]
     if empty:
         warnings.warn(
             f"the folder {empty[0]!r} holds no images, and still is class {number[empty[0]]}",
@@ -117,11 +150,6 @@ def _warn_of_order(number: dict[str, int], classes: dict[str, list[Path]]) -> No
         )
 
 
-def _in_turn(files: list[tuple[Path, int]]) -> list[tuple[Path, int | None]]:
-    """The first image of every class, then the second, ..."""
-    seen: Counter[int] = Counter()
-    order = []
-    for path, label in files:
-        order.append((seen[label], label, path))
-        seen[label] += 1
-    return [(path, label) for _, label, path in sorted(order)]
+def _in_turn(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The first image of every class, then the second, ...; of one class in the order of names."""
+    return np.lexsort((labels, ranks(labels))).astype(np.int32)

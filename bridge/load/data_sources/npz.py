@@ -39,7 +39,9 @@ def npz(request: Request) -> ImageData:
         scale = np.float32(65535 if image.dtype.kind == "u" else 1)
         return image.astype(np.float32) / scale, numbers[index]
 
-    return ImageData(request.source, len(images), read, class_names)
+    return ImageData(
+        request.source, len(images), read, class_names, label=lambda index: numbers[index]
+    )
 
 
 def _arrays(path: Path, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -30,4 +30,6 @@ def sklearn(request: Request) -> ImageData:
         pixels = images[index].astype(np.float32).reshape(1, 8, 8) / np.float32(16)
         return pixels, int(labels[index])
 
-    return ImageData(request.source, len(labels), read, DIGITS)
+    return ImageData(
+        request.source, len(labels), read, DIGITS, label=lambda index: int(labels[index])
+    )

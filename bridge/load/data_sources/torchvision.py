@@ -46,7 +46,9 @@ def torchvision(request: Request) -> ImageData:
             raise ValueError(f"{request.source} gives {type(image).__name__}, expected images")
         return pixels_of(image, where.format(index)), _number(label, request.source)
 
-    return ImageData(request.source, len(dataset), read, _classes(dataset))
+    listed = getattr(dataset, "targets", None)
+    label = None if listed is None else lambda index: _number(listed[index], request.source)
+    return ImageData(request.source, len(dataset), read, _classes(dataset), label=label)
 
 
 def _number(label: Any, source: str) -> int:

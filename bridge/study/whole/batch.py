@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor
 from bridge.core.engine import Passes, session
 from bridge.core.errors import describe, remedy
 from bridge.core.method import several, sizes
-from bridge.core.model import ModelAdapter
 from bridge.core.preflight import check_images, check_labels
 from bridge.core.shared import Clean, Shared
 from bridge.core.state import seeded
@@ -21,68 +20,10 @@ from bridge.fused.planning import BACKWARDS, Task
 from bridge.study.whole.draws import drawn
 from bridge.study.whole.identity import seed_of
 from bridge.study.whole.items import Item
-from bridge.study.whole.parts import Part
+from bridge.study.whole.kept import narrowed
+from bridge.study.whole.parts import Part, add
 from bridge.study.whole.rows import correlations, looked_at, map_rows
-
-PREDICTED = "predicted"
-
-
-@dataclass
-class Work:
-    """What is done with every image: methods with their parameters, and which class is meant.
-
-    `target`: None explains the label, "predicted" what the model says, a number that class. Not
-    `labelled`: what the model says is attacked. `most` images at once go through a method ("" for
-    the clean pass): halved where memory runs out.
-    """
-
-    model: ModelAdapter
-    tasks: tuple[Task, ...]
-    target: str | int | None = None
-    labelled: bool = True
-    seed: int = 0
-    keep: dict[str, str] = field(default_factory=dict)
-    most: dict[str, int] = field(default_factory=dict)
-    peeled: list[str] = field(default_factory=list)  # what was halved, in words
-
-    @property
-    def attributions(self) -> tuple[Task, ...]:
-        return tuple(task for task in self.tasks if task.method.kind == "attribution")
-
-    def needs(self, tasks: Sequence[Task]) -> frozenset[Any]:
-        """What the clean pass has to give."""
-        return frozenset(need for task in tasks for need in task.needs) | {"logits"}
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images (n, c, h, w) of one shape, and what is known of each."""
-
-    x: Tensor
-    items: tuple[Item, ...]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def cut(self, part: slice) -> Batch:
-        """Some of them."""
-        return Batch(self.x[part], self.items[part])
-
-
-def batches_of(items: Sequence[Item], model: ModelAdapter) -> tuple[list[Batch], list[Item]]:
-    """The images that could be read, by their shapes, as the model takes them; and the others."""
-    groups: dict[Any, list[Item]] = {}
-    for item in items:
-        if item.image is not None:
-            groups.setdefault(tuple(item.image.shape), []).append(item)
-    found = []
-    for group in groups.values():
-        x = torch.stack([item.image for item in group if item.image is not None])
-        x = x.to(model.device or x.device, non_blocking=True)
-        x = x.to(model.dtype or x.dtype)
-        # What the loader holds need not be held twice.
-        found.append(Batch(x, tuple(replace(item, image=None) for item in group)))
-    return found, [item for item in items if item.image is None]
+from bridge.study.whole.work import PREDICTED, Batch, Work
 
 
 def run_batch(work: Work, batch: Batch, tasks: Sequence[Task]) -> Part:
@@ -129,18 +70,6 @@ def _joined(parts: Sequence[Part]) -> Part:
     for part in parts:
         add(whole, part)
     return whole
-
-
-def add(whole: Part, part: Part) -> None:
-    """Put the rows and tensors of a part behind those of another; what they took is summed."""
-    for name, rows in part.rows.items():
-        whole.rows[name] += rows
-    for kind, tensors in part.tensors.items():
-        kept = whole.tensors.setdefault(kind, {})
-        for name, tensor in tensors.items():
-            kept[name] = torch.cat([kept[name], tensor]) if name in kept else tensor
-    for name, value in part.spent.items():
-        whole.spent[name] = whole.spent.get(name, 0) + value
 
 
 def _together(work: Work, batch: Batch, tasks: Sequence[Task]) -> Part:
@@ -343,31 +272,6 @@ class _Spread:
         there = self.part.tensors.setdefault(kind, {})
         there[f"{name}/index"] = torch.tensor([item.index for item in self.batch.items])
         there |= narrowed(name, values.detach().cpu(), self.work.keep[kind])
-
-
-def narrowed(name: str, values: Tensor, how: str) -> dict[str, Tensor]:
-    """Tensors (n, ...) as they are kept: as they are, as float16, or in 8 bits.
-
-    8 bits: v = scale * q + shift of each image, of its least and largest value.
-    """
-    if how == "float16":
-        return {name: values.half()}
-    if how != "uint8":
-        return {name: values.contiguous()}
-    flat = torch.nan_to_num(values).flatten(1)
-    low, high = flat.amin(1), flat.amax(1)
-    scale = ((high - low) / 255).clamp(min=torch.finfo(torch.float32).tiny)
-    ones = [1] * (values.ndim - 1)
-    coded = ((values - low.view(-1, *ones)) / scale.view(-1, *ones)).round().nan_to_num()
-    return {name: coded.to(torch.uint8), f"{name}/scale": scale, f"{name}/shift": low}
-
-
-def widened(tensors: dict[str, Tensor], name: str, place: int) -> Tensor:
-    """One of the tensors that `narrowed` made, as float32."""
-    value = tensors[name][place].float()
-    if f"{name}/scale" in tensors:
-        value = value * tensors[f"{name}/scale"][place] + tensors[f"{name}/shift"][place]
-    return value
 
 
 def _cut(shared: Shared, at: slice) -> Shared:

@@ -11,7 +11,6 @@ import torch
 
 from bridge.study import interruption
 from bridge.study.whole import parts
-from bridge.study.whole.batch import add
 from bridge.study.whole.items import stream
 from bridge.study.whole.lock import Held
 from bridge.study.whole.part_work import (
@@ -22,7 +21,7 @@ from bridge.study.whole.part_work import (
     try_again,
     without_lost,
 )
-from bridge.study.whole.parts import Part
+from bridge.study.whole.parts import Part, add
 from bridge.study.whole.place import Place
 from bridge.study.whole.progress import Progress
 from bridge.study.whole.setting import Asked

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from bridge.fused.planning import Task
-from bridge.study.whole.batch import Work, add, batches_of, run_batch
+from bridge.study.whole.batch import run_batch
 from bridge.study.whole.items import Item, item_of
-from bridge.study.whole.parts import TABLES, Part
+from bridge.study.whole.parts import TABLES, Part, add
+from bridge.study.whole.work import Work, batches_of
 
 
 def missing(part: Part | None, indices: Iterable[int]) -> list[int]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import torch
 from pyarrow import parquet
 from safetensors.torch import load, save
 from torch import Tensor
@@ -94,6 +95,18 @@ class Part:
     rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in TABLES})
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
+
+
+def add(whole: Part, part: Part) -> None:
+    """Put the rows and tensors of a part behind those of another; what they took is summed."""
+    for name, rows in part.rows.items():
+        whole.rows[name] += rows
+    for kind, tensors in part.tensors.items():
+        kept = whole.tensors.setdefault(kind, {})
+        for name, tensor in tensors.items():
+            kept[name] = torch.cat([kept[name], tensor]) if name in kept else tensor
+    for name, value in part.spent.items():
+        whole.spent[name] = whole.spent.get(name, 0) + value
 
 
 def stem(number: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from bridge.core.model import ModelAdapter
 from bridge.core.parameters import check_seed, check_whole
 from bridge.core.preflight import check_batch, check_model
 from bridge.load import ImageData, load_data
+from bridge.load.sampling import some_of
 from bridge.study import interruption
 from bridge.study.interruption import interruptible
 from bridge.study.request import Epsilons, Params
@@ -227,7 +227,10 @@ def images_of(
     elif isinstance(data, ImageData):
         loading = {"source": data.source, "size": data.size, "class_names": data.class_names}
     found = dataset_of(data)
-    places = chosen(found, limit, sample, balanced, seed)
+    for name, value in (("limit", limit), ("sample", sample)):
+        if value is not None:
+            check_whole(name, value, 1)
+    places = some_of(found, limit=limit, sample=sample, balanced=balanced, seed=seed)
     first = _first(found, places)
     x = first.image[None] if first.image is not None else torch.empty(0)
     x = x.to(model.device or x.device, model.dtype or x.dtype)
@@ -243,24 +246,6 @@ def images_of(
         "loading": loading,
     }
     return Images(found, places, x, labelled, described)
-
-
-def chosen(
-    data: Any, limit: int | None, sample: int | None, balanced: bool, seed: int
-) -> Sequence[int]:
-    """The indices that are meant, in the data's order."""
-    count = len(data)
-    for name, value in (("limit", limit), ("sample", sample)):
-        if value is not None:
-            check_whole(name, value, 1)
-    if limit is not None and sample is not None:
-        raise ValueError("limit takes the first images and sample draws some: choose one of them")
-    wanted = min(limit or sample or count, count)
-    if balanced:
-        raise ValueError("balanced is not there yet")
-    if sample is not None:
-        return sorted(random.Random(seed).sample(range(count), wanted))
-    return range(wanted)
 
 
 def _first(data: Any, places: Sequence[int]) -> Item:

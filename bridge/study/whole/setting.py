@@ -15,10 +15,10 @@ from bridge.core.state import seeded
 from bridge.fused.planning import Plan, Task, task_of
 from bridge.record.manifest import PACKAGES, versions
 from bridge.study.request import Epsilons, Params, Request, checked
-from bridge.study.whole.batch import PREDICTED, Work
 from bridge.study.whole.identity import SEED_RULE, stated, weights_of
 from bridge.study.whole.parts import TENSORS
 from bridge.study.whole.place import sha256
+from bridge.study.whole.work import PREDICTED, Work
 
 WIDTHS = ("float32", "float16", "uint8")
 # Images that go through a model at once: as many as fill a processor and stay in its memory.

@@ -15,9 +15,11 @@ from torch import Tensor
 from bridge.load import load_data
 from bridge.study.comparison import Comparison
 from bridge.study.whole import manifest, parts, proof
-from bridge.study.whole.batch import Batch, Work, batches_of, run_batch, widened
+from bridge.study.whole.batch import run_batch
 from bridge.study.whole.items import item_of
+from bridge.study.whole.kept import widened
 from bridge.study.whole.place import Place, place_of
+from bridge.study.whole.work import Work, batches_of
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,7 @@ class Study:
         batches, _ = batches_of([item], work.model)
         method = name.partition("/")[0]
         tasks = [task for task in work.tasks if task.method.name == method]
-        made: list[Batch] = batches
-        return run_batch(work, made[0], tasks).tensors.get(kind, {}) if made else {}
+        return run_batch(work, batches[0], tasks).tensors.get(kind, {}) if batches else {}
 
     @cached_property
     def _places(self) -> dict[str, int]:
