@@ -30,7 +30,7 @@ def ranks(map_: Tensor) -> Tensor:
     [[4.0, 1.5, 1.5, 3.0]]
     """
     pixels = map_.flatten(1).double().cpu().numpy()
-    return torch.from_numpy(np.apply_along_axis(rankdata, 1, pixels))
+    return torch.from_numpy(rankdata(pixels, axis=1))
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -31,8 +31,13 @@ def folder(request: Request) -> ImageData:
     if not os.path.isdir(root):
         raise ValueError(f"{root} is not a folder")
     top, below = _entries(root)
-    classes = {name: sorted(_images(root / name), key=_parts) for name in below}
-    if not any(classes.values()):
+    names, counts, direct = FileNames(), dict.fromkeys(below, 0), False
+    for name in below:  # of a million names those of one class are enough at a time
+        found = sorted(_images(root / name), key=_parts)
+        direct = direct or any("/" not in each for each in found)
+        counts[name] = len(found)
+        names.extend(f"{name}/{each}" for each in found)
+    if not len(names):
         if not top:
             raise ValueError(
                 f"{root} holds no images: expected {root.name}/CLASS/image.png, one folder a "
@@ -45,19 +50,14 @@ def folder(request: Request) -> ImageData:
             f"{top[0]}",
             stacklevel=3,
         )
-    _refuse_splits(root, classes)
+    _refuse_splits(root, counts, direct)
     if request.class_names is not None:  # without them an empty folder is a class, too
-        classes = {name: found for name, found in classes.items() if found}
-    number, class_names = numbered(list(classes), request.class_names, str(root))
+        counts = {name: count for name, count in counts.items() if count}
+    number, class_names = numbered(list(counts), request.class_names, str(root))
     if request.class_names is None:
-        _warn_of_order(number, classes)
-    names, labels = FileNames(), []
-    for name in sorted(classes):
-        # Of a million names one list is enough at a time.
-        found = classes.pop(name)
-        names.extend(f"{name}/{each}" for each in found)
-        labels.append(np.full(len(found), number[name], dtype=np.int32))
-    return _of_files(request, names, np.concatenate(labels), class_names)
+        _warn_of_order(number, counts)
+    numbers = np.array([number[name] for name in counts], dtype=np.int32)
+    return _of_files(request, names, numbers.repeat(list(counts.values())), class_names)
 
 
 def _of_files(
@@ -122,18 +122,17 @@ def _parts(name: str) -> list[str]:
     return name.split("/")
 
 
-def _refuse_splits(root: Path, classes: dict[str, list[str]]) -> None:
+def _refuse_splits(root: Path, counts: dict[str, int], direct: bool) -> None:
     """PATH/train/CLASS/image.png is a data set one folder above its splits."""
-    direct = any("/" not in name for found in classes.values() for name in found)
-    if not direct and {name.casefold() for name in classes} <= SPLITS:
-        names = sorted(classes)
+    if not direct and {name.casefold() for name in counts} <= SPLITS:
+        names = sorted(counts)
         raise ValueError(
             f"{root} holds the splits {', '.join(names)}, not classes: name one of them, "
             f"folder:{root / names[-1]}"
         )
 
 
-def _warn_of_order(number: dict[str, int], classes: dict[str, list[str]]) -> None:
+def _warn_of_order(number: dict[str, int], counts: dict[str, int]) -> None:
     """Say where alphabetical numbers are probably not what is meant."""
     wrong = [name for name in number if name.isdecimal() and int(name) != number[name]]
     if wrong:
@@ -142,7 +141,7 @@ def _warn_of_order(number: dict[str, int], classes: dict[str, list[str]]) -> Non
             "class_names= would make the names indices",
             stacklevel=4,
         )
-    empty = [name for name, found in classes.items() if not found]
+    empty = [name for name, count in counts.items() if not count]
     if empty:
         warnings.warn(
             f"the folder {empty[0]!r} holds no images, and still is class {number[empty[0]]}",

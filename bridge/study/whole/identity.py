@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def weights_of(module: nn.Module) -> str:
     return _digest(sorted(named, key=lambda pair: pair[0]))
 
 
-def listing_of(texts: Sequence[str], images: Mapping[int, Tensor]) -> str:
+def listing_of(texts: Iterable[str], images: Mapping[int, Tensor]) -> str:
     """The hash of what a data's listing says, and of a few of its images."""
     digest = hashlib.sha256()
     for text in texts:

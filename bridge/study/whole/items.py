@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -113,8 +114,8 @@ def listing(data: Any, places: Sequence[int]) -> str:
     texts = [type(data).__name__, str(len(data)), *map(str, names)]
     if isinstance(data, ImageData) and data.name is not None:
         root = str(Path(data.source.partition(":")[2]).expanduser())
-        texts += [name_of(data, int(index)).removeprefix(root) for index in places]
-        return listing_of(texts, {})
+        files = (name_of(data, int(index)).removeprefix(root) for index in places)
+        return listing_of(itertools.chain(texts, files), {})
     texts.append(",".join(map(str, places)) if len(places) < len(data) else "all")
     chosen = {int(places[len(places) * k // PROBES]) for k in range(PROBES)}
     items = [item_of(data, index) for index in sorted(chosen)]
