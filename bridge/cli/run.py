@@ -118,6 +118,19 @@ class Work:
         help="Images that go through all implementations, as in `compare`: the proof.",
     )
     shard: str | None = option("--shard", metavar="I/N", help="Only the i-th of n shards.")
+    ray: str | None = option(
+        "--ray",
+        is_flag=False,
+        flag_value="",
+        metavar="[ADDRESS]",
+        help="Run the shards on a Ray cluster: the one at ADDRESS, else one started here.",
+    )
+    shards: int | None = option(
+        "--shards", type=int, help="How many Ray tasks [default: twice what it can run at once]."
+    )
+    gpus: float | None = option(
+        "--gpus", type=float, help="GPUs of each Ray task [default: 1 for --device cuda]."
+    )
     fail_fast: bool = option("--fail-fast", is_flag=True, help="End at the first failure.")
     dry_run: bool = option(
         "--dry-run", is_flag=True, help="Time one batch and say what the whole would take."
@@ -179,6 +192,21 @@ def _run(adapter: ModelAdapter, images: ImageData, given: dict[str, Any], work: 
     from bridge.study.whole.job import Failed
     from bridge.study.whole.run import run_study
 
+    if work.ray is not None:
+        from bridge.study.whole.on_ray import run_on_ray
+
+        if work.shard is not None or work.fail_fast:
+            raise ValueError("--ray cuts the shards itself: leave --shard and --fail-fast out")
+        return run_on_ray(
+            adapter,
+            images,
+            out=work.out,
+            address=work.ray or None,
+            shards=work.shards,
+            gpus=work.gpus,
+            workers=work.workers,
+            **given,
+        )
     try:
         return run_study(
             adapter,

@@ -51,7 +51,8 @@ class ImageData(Dataset[tuple[Tensor, int | None]]):
 
     An image that cannot be read rightly raises Unreadable, a ValueError that names it.
     `read(index)` gives its pixels as the source has them and its label; `where(index)` names it;
-    `label(index)`, where there is one, gives the label alone, without reading the image.
+    `label(index)`, where there is one, gives the label alone, without reading the image. `loading`
+    are the arguments of `load_data` that made it.
     """
 
     source: str
@@ -63,6 +64,7 @@ class ImageData(Dataset[tuple[Tensor, int | None]]):
     size: int | None = None
     channels: int | None = None
     label: Callable[[int], int | None] | None = None
+    loading: Mapping[str, Any] | None = None
 
     def __len__(self) -> int:
         return self.length
@@ -164,7 +166,16 @@ def load_data(
     data = known[scheme](Request(source, name, split, root, wanted))
     if not len(data):
         raise ValueError(f"{source} holds no images")
-    data = replace(data, size=data.size if size is None else size, channels=channels)
+    loading = {
+        "source": source,
+        "split": split,
+        "size": size,
+        "root": root,
+        "class_names": wanted,
+        "channels": channels,
+    }
+    used = data.size if size is None else size
+    data = replace(data, size=used, channels=channels, loading=loading)
     if wanted is None or wanted == data.class_names or not data.labelled:
         return data
     return _with_labels_of(wanted, data)

@@ -225,7 +225,7 @@ def images_of(
         loading = {"source": data, "class_names": model.class_names}
         data = load_data(**loading)
     elif isinstance(data, ImageData):
-        loading = {"source": data.source, "size": data.size, "class_names": data.class_names}
+        loading = dict(data.loading or {})
     found = dataset_of(data)
     for name, value in (("limit", limit), ("sample", sample)):
         if value is not None:
