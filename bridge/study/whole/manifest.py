@@ -7,9 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from bridge.record import manifest
+from bridge.study.whole.images import Images
 from bridge.study.whole.place import Place
 from bridge.study.whole.setting import Asked, differences, fingerprint
 
@@ -36,8 +35,7 @@ def settle(
     place: Place,
     configured: Mapping[str, Any],
     asked: Asked,
-    x: Tensor,
-    images: int,
+    images: Images,
 ) -> dict[str, Any]:
     """The manifest that stands there, or a new one.
 
@@ -52,12 +50,13 @@ def settle(
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "fingerprint": mine,
             "configuration": configured,
-            "images": images,
-            "parts": {"size": size, "count": -(-images // size)},
+            "images": len(images.places),
+            "data": images.loading,
+            "parts": {"size": size, "count": -(-len(images.places) // size)},
             "batch_size": asked.batch_size,
             "left_out": dict(asked.left_out),
             "labels": "given" if asked.work.labelled else "predicted",
-            "card": manifest.plain(manifest.describe(asked.work.model, x)),
+            "card": manifest.plain(manifest.describe(asked.work.model, images.x)),
             "plan": asked.plan.explain(),
         }
         place.write(NAME, (json.dumps(manifest.plain(card), indent=2) + "\n").encode())

@@ -82,7 +82,7 @@ def run_on_ray(
     given |= {"batch_size": found.asked.batch_size, "part_size": found.asked.part_size}
     place, total = place_of(out), len(found.images.places)
     if manifest.read(place) is None:
-        manifest.settle(place, found.configured, found.asked, found.images.x, total)
+        manifest.settle(place, found.configured, found.asked, found.images)
     device = adapter.device or torch.device("cpu")
     gpus = (1.0 if device.type == "cuda" else 0.0) if gpus is None else gpus
     source = described(data, found.images.data)

@@ -8,37 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bridge.core.model import ModelAdapter
 from bridge.core.parameters import check_seed, check_whole
-from bridge.core.preflight import check_batch, check_model
-from bridge.load import ImageData, load_data
-from bridge.load.sampling import some_of
+from bridge.core.preflight import check_model
 from bridge.study import interruption
 from bridge.study.interruption import interruptible
 from bridge.study.request import Epsilons, Params
 from bridge.study.whole import manifest, merge, proof
-from bridge.study.whole.items import Item, dataset_of, item_of, listing
+from bridge.study.whole.images import Images, images_of
+from bridge.study.whole.items import listing
 from bridge.study.whole.job import Job, Shard
 from bridge.study.whole.lock import locked
 from bridge.study.whole.place import place_of
 from bridge.study.whole.progress import Progress
 from bridge.study.whole.setting import Asked, ask, configuration, fingerprint
 from bridge.study.whole.study import Study
-
-LOOKED_AT = 64  # images that are tried until one can be read
-
-
-@dataclass(frozen=True)
-class Images:
-    """The data, which of its images are meant, and the first of them that can be read."""
-
-    data: Any
-    places: Sequence[int]
-    x: Tensor
-    labelled: bool
-    described: dict[str, Any]
 
 
 @torch.inference_mode(False)
@@ -117,7 +102,7 @@ def run_study(
         )
     images, asked, configured = found.images, found.asked, found.configured
     with locked(place, str(part)) as lock:
-        card = manifest.settle(place, configured, asked, images.x, len(images.places))
+        card = manifest.settle(place, configured, asked, images)
         if judged and part.number == 1 and proof.kept(place) is None:
             _prove(place, asked, images, judged)
         job = Job(
@@ -209,50 +194,3 @@ def _prove(place: Any, asked: Asked, images: Images, judged: int) -> None:
         proof.keep(place, found)
     with interruptible():
         interruption.end_if_asked()
-
-
-def images_of(
-    model: ModelAdapter,
-    data: Any,
-    limit: int | None,
-    sample: int | None,
-    balanced: bool,
-    seed: int,
-) -> Images:
-    """The images that are meant. Raises ValueError where the first ones cannot be read."""
-    loading: dict[str, Any] = {}
-    if isinstance(data, str):
-        loading = {"source": data, "class_names": model.class_names}
-        data = load_data(**loading)
-    elif isinstance(data, ImageData):
-        loading = dict(data.loading or {})
-    found = dataset_of(data)
-    for name, value in (("limit", limit), ("sample", sample)):
-        if value is not None:
-            check_whole(name, value, 1)
-    places = some_of(found, limit=limit, sample=sample, balanced=balanced, seed=seed)
-    first = _first(found, places)
-    x = first.image[None] if first.image is not None else torch.empty(0)
-    x = x.to(model.device or x.device, model.dtype or x.dtype)
-    _, x, _ = check_batch(model, x)
-    labelled = found.labelled if isinstance(found, ImageData) else first.label is not None
-    described = {
-        "source": getattr(found, "source", type(found).__name__),
-        "images": len(places),
-        "of": len(found),
-        "limit": limit,
-        "sample": sample,
-        "balanced": balanced,
-        "loading": loading,
-    }
-    return Images(found, places, x, labelled, described)
-
-
-def _first(data: Any, places: Sequence[int]) -> Item:
-    item: Item | None = None
-    for index in places[:LOOKED_AT]:
-        item = item_of(data, int(index))
-        if item.image is not None:
-            return item
-    why = item.error[1] if item is not None and item.error else "there are none"
-    raise ValueError(f"none of the first images can be read: {why}")

@@ -201,7 +201,7 @@ class Study:
     def _dataset(self) -> Any:
         if self.data is not None:
             return self.data
-        loading = self.manifest["configuration"]["data"].get("loading")
+        loading = self.manifest["data"]["loading"]
         if not loading:
             raise ValueError("the images of this study are not here: Study.open(folder, data=...)")
         return load_data(**loading)
