@@ -66,14 +66,14 @@ def _of_files(
     labels: npt.NDArray[Any] | None,
     class_names: tuple[str, ...] | None,
 ) -> ImageData:
-    root = request.path
+    root = str(request.path)
     order = None if labels is None else _in_turn(labels)
 
     def place(index: int) -> int:
         return index if order is None else int(order[index])
 
     def path(index: int) -> str:
-        return str(root / names[place(index)])
+        return os.path.join(root, names[place(index)])
 
     def label(index: int) -> int | None:
         return None if labels is None else int(labels[place(index)])
