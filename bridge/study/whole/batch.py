@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from bridge.core.method import several, sizes
 from bridge.core.preflight import check_images, check_labels
 from bridge.core.shared import Clean, Shared
 from bridge.core.state import seeded
+from bridge.fused.chunks import CPU_NUMBERS, chunk_size
 from bridge.fused.many import serve
 from bridge.fused.planning import BACKWARDS, Task
 from bridge.study.whole.draws import drawn
@@ -24,6 +26,8 @@ from bridge.study.whole.kept import narrowed
 from bridge.study.whole.parts import Part, add
 from bridge.study.whole.rows import correlations, looked_at, map_rows
 from bridge.study.whole.work import PREDICTED, Batch, Work
+
+CHUNK = 32  # as fast as what the clock would choose, within some percent
 
 
 def run_batch(work: Work, batch: Batch, tasks: Sequence[Task]) -> Part:
@@ -75,7 +79,7 @@ def _joined(parts: Sequence[Part]) -> Part:
 def _together(work: Work, batch: Batch, tasks: Sequence[Task]) -> Part:
     model, part = work.model, Part()
     x = check_images(model, batch.x)
-    with seeded(work.seed), session(model) as passes:
+    with _same_bits(x), seeded(work.seed), session(model) as passes:
         clean = Clean(model, x, work.needs(tasks))
         logits = clean.logits
         if logits is None or not bool(logits.isfinite().all()):
@@ -92,6 +96,16 @@ def _together(work: Work, batch: Batch, tasks: Sequence[Task]) -> Part:
         _run_all(work, batch, tasks, shared, predicted, passes, part)
     part.spent = {"forwards": passes.forwards, "backwards": passes.backwards}
     return part
+
+
+def _same_bits(x: Tensor) -> AbstractContextManager[None]:
+    """On a CPU chunks of one size, which decides the last bits: the same in every process.
+
+    On a GPU what its memory allows is found out instead.
+    """
+    if x.device.type != "cpu":
+        return nullcontext()
+    return chunk_size(max(1, min(CHUNK, CPU_NUMBERS // x[0].numel())))
 
 
 def _labels(work: Work, batch: Batch, predicted: Tensor, classes: int) -> Tensor:

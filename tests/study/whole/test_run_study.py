@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 import bridge
 from bridge.core.registry import get
+from bridge.fused import chunks
 from bridge.study import interruption
 from bridge.study.whole import batch, job, parts
 from bridge.study.whole.lock import InUse, locked
@@ -105,6 +107,18 @@ def test_pairs_are_the_similarities_of_a_comparison(tmp_path: Path) -> None:
         pair = row["method_a"], row["method_b"]
         expected = mine.get(pair, mine.get(pair[::-1]))
         assert row["spearman"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_clock_does_not_decide_the_last_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks are of one size, not of the one that happens to be fastest."""
+    asked = {**CHEAP, "methods": ["occlusion", "integrated_gradients"], "epsilons": None}
+    model = network(torch.float32)
+    first = bridge.run_study(model, digits(8), out=tmp_path / "a", **asked)
+    times = iter(np.random.default_rng(0).uniform(0, 1, 100_000).cumsum())
+    monkeypatch.setattr(chunks, "clock", lambda device: next(times))
+    same(first, bridge.run_study(model, digits(8), out=tmp_path / "b", **asked))
 
 
 def test_the_same_command_again_changes_nothing(tmp_path: Path) -> None:
