@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,29 +112,27 @@ class Job:
 
     def run(self, progress: Progress) -> None:
         """Everything that is not there yet; then what failed once more."""
-        before = {number: parts.read(self.place, card) for number, card in self.open_cards()}
-        lacking = {
-            number: absent
-            for number in self.numbers
-            if (number not in self.cards or number in before)
-            and (absent := missing(before.get(number), self.span(number)))
-        }
-        progress.done += sum(len(self.span(n)) - len(lacking.get(n, ())) for n in self.numbers)
-        cuts = [
-            (number, absent[first : first + self.asked.batch_size])
-            for number, absent in lacking.items()
-            for first in range(0, len(absent), self.asked.batch_size)
-        ]
-        for number, part in before.items():
-            if number not in lacking and self.retried(number, part):
-                progress.advance(0, 0)
-        self._stream(cuts, before, progress)
+        cuts: list[tuple[int, Sequence[int]]] = []
+        failed = []
+        for number in self.numbers:
+            absent = self.absent(number)
+            progress.done += len(self.span(number)) - len(absent)
+            if not len(absent) and self.cards[number]["files"]["failures"]["rows"]:
+                failed.append(number)
+            step = self.asked.batch_size
+            cuts += [(number, absent[at : at + step]) for at in range(0, len(absent), step)]
+        for number in failed:
+            self.retried(number, parts.read(self.place, self.cards[number]))
+        self._stream(cuts, progress)
 
-    def open_cards(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The parts that stand and lack something, or have failures."""
-        for number, card in self.cards.items():
-            if not card["complete"] or card["files"]["failures"]["rows"]:
-                yield number, card
+    def absent(self, number: int) -> Sequence[int]:
+        """The images of a part that have no row yet."""
+        card, span = self.cards.get(number), self.span(number)
+        if card is None:
+            return span
+        if card["complete"] and not card["files"]["failures"]["rows"]:
+            return ()
+        return missing(parts.table(self.place, card, "images")["index"].to_pylist(), span)
 
     def retried(self, number: int, part: Part) -> bool:
         """Try again what failed of a part; whether that changed it."""
@@ -144,16 +142,14 @@ class Job:
         self.write(number, part, complete=bool(self.cards[number]["complete"]))
         return True
 
-    def _stream(
-        self, cuts: Sequence[tuple[int, list[int]]], before: Mapping[int, Part], progress: Progress
-    ) -> None:
+    def _stream(self, cuts: Sequence[tuple[int, Sequence[int]]], progress: Progress) -> None:
         pinned = bool(self.asked.work.model.device and self.asked.work.model.device.type == "cuda")
         batches = stream(self.data, [cut for _, cut in cuts], self.workers, pinned=pinned)
         hand: _InHand | None = None
         try:
             for k, (number, _) in enumerate(cuts):
                 if hand is None:
-                    hand = _InHand(self, number, before.get(number))
+                    hand = _InHand(self, number)
                 failed = hand.add(next(batches))
                 progress.advance(len(cuts[k][1]), failed)
                 if k + 1 == len(cuts) or cuts[k + 1][0] != number:
@@ -198,12 +194,13 @@ class Job:
 class _InHand:
     """The part that is being filled."""
 
-    def __init__(self, job: Job, number: int, before: Part | None) -> None:
+    def __init__(self, job: Job, number: int) -> None:
         self.job, self.number = job, number
-        self.part = without_lost(before) if before is not None else Part()
+        card = job.cards.get(number)
+        self.part = Part() if card is None else without_lost(parts.read(job.place, card))
         self.seen = {row[0] for row in self.part.rows["images"]}
         self.written = time.monotonic()
-        self.tried = before is None or not self.part.rows["failures"]
+        self.tried = not self.part.rows["failures"]
 
     def add(self, items: Sequence[Any]) -> int:
         """Run a batch; returns how many failures it had."""

@@ -16,9 +16,9 @@ from bridge.study.whole.parts import TABLES, Part, add
 from bridge.study.whole.work import Work, batches_of
 
 
-def missing(part: Part | None, indices: Iterable[int]) -> list[int]:
-    """The images of a part that have no row yet."""
-    done = set() if part is None else {row[1] for row in part.rows["images"]}
+def missing(there: Iterable[int], indices: Iterable[int]) -> list[int]:
+    """The indices that are not there."""
+    done = set(there)
     return [int(index) for index in indices if int(index) not in done]
 
 

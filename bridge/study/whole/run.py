@@ -12,6 +12,7 @@ from torch import nn
 
 from bridge.core.parameters import check_seed, check_whole
 from bridge.core.preflight import check_model
+from bridge.core.warn import warn
 from bridge.study import interruption
 from bridge.study.interruption import interruptible
 from bridge.study.request import Epsilons, Params
@@ -189,7 +190,11 @@ def _prove(place: Any, asked: Asked, images: Images, judged: int) -> None:
     items = proof.chosen(images.data, images.places, judged, asked.work.seed)
     if not items:
         return
-    found = proof.prove(asked, items)
+    try:
+        found = proof.prove(asked, items)
+    except (ValueError, TypeError) as error:  # of one of its images: the others go on
+        warn(f"there is no proof: {error}")
+        return
     if found.finished:
         proof.keep(place, found)
     with interruptible():

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -19,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 import bridge
 from bridge.core.registry import get
+from bridge.core.types import BridgeWarning
 from bridge.fused import chunks
 from bridge.study import interruption
 from bridge.study.whole import batch, job, parts
@@ -113,12 +113,38 @@ def test_the_clock_does_not_decide_the_last_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Chunks are of one size, not of the one that happens to be fastest."""
-    asked = {**CHEAP, "methods": ["occlusion", "integrated_gradients"], "epsilons": None}
+    sizes, serve = set(), batch.serve
+
+    def served(*given: Any) -> Any:
+        sizes.add(chunks._fixed.get())
+        return serve(*given)
+
+    monkeypatch.setattr(batch, "serve", served)
+    bridge.run_study(network(), digits(4), out=tmp_path, **CHEAP)
+    assert sizes == {batch.CHUNK}
+
+
+def test_float32_differs_by_its_rounding_only(tmp_path: Path) -> None:
+    """A batch of another size is summed in another order."""
     model = network(torch.float32)
-    first = bridge.run_study(model, digits(8), out=tmp_path / "a", **asked)
-    times = iter(np.random.default_rng(0).uniform(0, 1, 100_000).cumsum())
-    monkeypatch.setattr(chunks, "clock", lambda device: next(times))
-    same(first, bridge.run_study(model, digits(8), out=tmp_path / "b", **asked))
+    names = ["saliency", "input_x_gradient", "layer_gradcam", "smooth_grad", "fgsm"]
+    asked = {**CHEAP, "methods": names}
+    first = bridge.run_study(model, digits(30), out=tmp_path / "a", **asked)
+    other = bridge.run_study(model, digits(30), out=tmp_path / "b", batch_size=1, **asked)
+    same(first, other, tolerance=1e-4)
+
+
+def test_a_proof_that_cannot_be_made_does_not_end_the_study(tmp_path: Path) -> None:
+    class Mislabelled(Digits):
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            return super().__getitem__(index)[0], 99
+
+    with pytest.warns(BridgeWarning, match="there is no proof: labels reach from 99"):
+        study = bridge.run_study(
+            network(), Mislabelled([0, 1, 2]), out=tmp_path, **{**CHEAP, "judged": 1}
+        )
+    assert len(study.failures) == 3
+    assert study.proof is None
 
 
 def test_the_same_command_again_changes_nothing(tmp_path: Path) -> None:
