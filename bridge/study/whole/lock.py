@@ -48,7 +48,9 @@ def locked(place: Place, shard: str = "") -> Iterator[Held]:
     """Inside, nobody else works on this study, or on this shard ("1-of-3") of it.
 
     Whoever works on the whole works alone. In a folder the system's own locks are used, which end
-    with their process, however that ends. Raises InUse, which names the process.
+    with their process, however that ends. An object store has none: who finds no living process
+    there goes on, and two that start in the same second both do, which costs time and no numbers,
+    since parts are whole or not there. Raises InUse, which names the process.
     """
     if isinstance(place, Folder) and fcntl is not None:
         with _flocked(place, "lock", shared=bool(shard)):

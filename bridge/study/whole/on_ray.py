@@ -4,10 +4,11 @@ Every task is `run_study(..., shard="i/n")` in a process of its own, into the sa
 machines must reach: a shared folder or an object store. A task that is lost with its machine is
 started again and goes on where it stopped. Ray is imported only here.
 
-A Ray cluster runs whatever it is sent: let nobody reach its ports. Since Ray 2.52 it asks for a
-token where RAY_AUTH_MODE=token is set on all machines (`ray get-auth-token --generate` makes one,
-in ~/.ray/auth_token; RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH name another); the driver needs both,
-too. What `out` asks for (AWS_... and the like) is read on each worker, and never sent by us.
+A Ray cluster runs whatever it is sent: let nobody reach its ports. Newer versions of Ray ask for a
+token, those in between where RAY_AUTH_MODE=token is set on all machines: the one in
+~/.ray/auth_token (`ray get-auth-token --generate` makes it), or that of RAY_AUTH_TOKEN or
+RAY_AUTH_TOKEN_PATH. All machines need the same, and so does who starts a study. What `out` asks
+for (AWS_... and the like) is read on each worker, and never sent by us.
 """
 
 from __future__ import annotations
