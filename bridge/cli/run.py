@@ -220,6 +220,11 @@ def _run(adapter: ModelAdapter, images: ImageData, given: dict[str, Any], work: 
     except Failed as error:
         tell(f"Error: {one_line(error)}")
         sys.exit(FAILURES)
+    except OSError as error:
+        raise click.ClickException(
+            f"the study cannot be kept in {work.out}: {one_line(error)}; what was finished is "
+            "there, and the same command goes on"
+        ) from error
 
 
 def report(study: Study) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,31 @@ def test_shards_are_merged_by_command(tmp_path: Path) -> None:
     assert merged.exit_code == 0, merged.output
     assert gradbridge("run", "--out", tmp_path / "whole", *cut).exit_code == 0
     same(bridge.Study.open(tmp_path / "whole"), bridge.Study.open(tmp_path / "m"))
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 kB."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_said_and_the_same_command_goes_on(tiny_disk: Path) -> None:
+    out = tiny_disk / "s"
+    digits = ["--data", "sklearn:digits", "--model", "zoo:digits_cnn", "--part-size", 16]
+    ended = gradbridge("run", *digits, "--out", out, *CHEAP)
+    assert ended.exit_code == 1, ended.output
+    assert "No space left on device; what was finished is there" in ended.stderr
+    assert 0 < len(bridge.Study.open(out).images) < 360
+    subprocess.run(["mount", "-o", "remount,size=8m", str(tiny_disk)], check=True)
+    again = gradbridge("run", *digits, "--out", out, *CHEAP)
+    assert again.exit_code == 0, again.output
+    assert "360 of 360 images, finished, 0 failures" in again.stdout
 
 
 @pytest.mark.slow
