@@ -21,7 +21,7 @@ from bridge.cli._terminal import usage_errors
 )
 @click.option("--title", help="The heading.")
 def report(runs: tuple[str, ...], out: str, title: str | None) -> None:
-    """Make a report of one run directory, or of several side by side.
+    """Make a report of one run directory, of several side by side, or of a study's folder.
 
     One file that opens anywhere. Exit code 0 when it was written, 2 for wrong usage. For example:
     gradbridge report runs/first runs/second -o report.html
@@ -30,7 +30,12 @@ def report(runs: tuple[str, ...], out: str, title: str | None) -> None:
 
     with usage_errors():
         try:
-            path = write(list(runs), out, title=title)
+            if len(runs) == 1 and (Path(runs[0]) / "parts").is_dir():  # what `run` wrote
+                from bridge.study.whole.study import Study
+
+                path = Study.open(runs[0]).report(out, title=title)
+            else:
+                path = write(list(runs), out, title=title)
         except RuntimeError as error:  # no browser to print with
             raise click.ClickException(str(error)) from error
     click.echo(f"Wrote {path} ({_bytes(path) / 1e6:.1f} MB)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -117,6 +117,11 @@ class Work:
         show_default=True,
         help="Images that go through all implementations, as in `compare`: the proof.",
     )
+    transfer: str | None = option(
+        "--transfer",
+        metavar="MODEL",
+        help="A second model: do images that fool the first fool it too?",
+    )
     shard: str | None = option("--shard", metavar="I/N", help="Only the i-th of n shards.")
     ray: str | None = option(
         "--ray",
@@ -154,6 +159,11 @@ def run(
             with interruptible():
                 adapter = model.load()
                 images = data.load(model, adapter)
+                second = (
+                    None
+                    if work.transfer is None
+                    else replace(model, source=work.transfer, weights=None).load()
+                )
             given: dict[str, Any] = {
                 "methods": methods.names,
                 "params": by_method(methods.parameters),
@@ -167,6 +177,7 @@ def run(
                 "part_size": work.part_size,
                 "seed": work.seed,
                 "judged": work.judged,
+                "transfer": second,
             }
             if work.dry_run:
                 text = _forecast(adapter, images, given)

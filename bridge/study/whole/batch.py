@@ -19,6 +19,7 @@ from bridge.core.state import seeded
 from bridge.fused.chunks import CPU_NUMBERS, chunk_size
 from bridge.fused.many import serve
 from bridge.fused.planning import BACKWARDS, Task
+from bridge.metrics.transfer import transferred
 from bridge.study.whole.draws import drawn
 from bridge.study.whole.identity import seed_of
 from bridge.study.whole.items import Item
@@ -198,12 +199,13 @@ class _Spread:
         def use(at: slice, output: Tensor, spent: tuple[float, float]) -> None:
             images = output if several(task.params.get("epsilon")) else output[None]
             looks = [self.look(task, at, *pair) for pair in zip(epsilons, images, strict=True)]
+            moved = [self.transfer(at, found) for found in images]
             for epsilon, found in zip(epsilons, images, strict=True):
                 kept = made.setdefault(
                     epsilon, self.shared.x.new_full(self.shared.x.shape, torch.nan)
                 )
                 kept[at] = found
-            for epsilon, look in zip(epsilons, looks, strict=True):
+            for epsilon, look, second in zip(epsilons, looks, moved, strict=True):
                 size = float("nan") if epsilon is None else float(epsilon)
                 for k, item in enumerate(self.batch.items[at]):
                     if look.problems[k]:
@@ -214,7 +216,7 @@ class _Spread:
                     self.part.rows["attacks"].append(
                         (
                             *(item.id, task.method.name, task.method.norm or "", size),
-                            *(*numbers, *norms, *spent),
+                            *(*numbers, *norms, *spent, *second[k]),
                         )
                     )
 
@@ -235,6 +237,18 @@ class _Spread:
             task.method.norm,
             targeted=bool(task.params.get("targeted")),
         )
+
+    def transfer(self, at: slice, images: Tensor) -> list[tuple[Any, ...]]:
+        """What the second model says of these images, a row each; None where there is none."""
+        if self.work.second is None:
+            return [(None,) * 4] * len(images)
+        found = transferred(
+            self.work.second,
+            self.shared.x[at],
+            self.shared.labels[at],
+            torch.nan_to_num(images),
+        )
+        return [tuple(row) for row in found.astype(object).to_numpy().tolist()]
 
     def some(
         self, task: Task, at: slice, use: Callable[[slice, Tensor, tuple[float, float]], None]

@@ -67,6 +67,11 @@ TABLES: dict[str, pa.Schema] = {
             ("l2", pa.float64()),
             ("forwards", pa.float64()),
             ("backwards", pa.float64()),
+            # Of a second model, null where there is none.
+            ("transfer_right", pa.bool_()),
+            ("transfer_predicted", pa.int64()),
+            ("transfer_confidence", pa.float64()),
+            ("transferred", pa.bool_()),
         ]
     ),
     "failures": pa.schema(

@@ -46,6 +46,7 @@ def run_study(
     workers: int = 0,
     seed: int = 0,
     judged: int = 4,
+    transfer: nn.Module | None = None,
     shard: str | None = None,
     fail_fast: bool = False,
     progress: bool = True,
@@ -64,9 +65,10 @@ def run_study(
     become rows of `failures` (`fail_fast` ends at the first). `out` is a folder or an fsspec URL.
 
     `judged` images, drawn over the whole set, go through all implementations as in `compare`:
-    `study.proof`. `keep` "maps" and "adversarials", with ":float16" or ":uint8" behind it, keeps
-    these too. `shard="2/3"` does the second third; `bridge.study.whole.merge.merge` puts shards
-    together. `part_size` images are on the disk at once, all or none.
+    `study.proof`. `transfer` is a second model, which is shown every attack's images. `keep` "maps"
+    and "adversarials", with ":float16" or ":uint8" behind it, keeps these too. `shard="2/3"` does
+    the second third; `bridge.study.whole.merge.merge` puts shards together. `part_size` images are
+    on the disk at once, all or none.
 
     Raises what `compare` raises for a request that makes no sense; ValueError where `out` holds
     a study that was asked for otherwise (says in what), or another process works on it; Failed with
@@ -100,6 +102,7 @@ def run_study(
             part_size=part_size,
             seed=seed,
             judged=judged,
+            transfer=transfer,
         )
     images, asked, configured = found.images, found.asked, found.configured
     with locked(place, str(part)) as lock:
@@ -154,6 +157,7 @@ def prepared(
     part_size: int | None,
     seed: int,
     judged: int,
+    transfer: nn.Module | None = None,
 ) -> Prepared:
     """All checks, cut as what stands in `out` already; raises what `run_study` raises."""
     judged, seed = check_whole("judged", judged, 0), check_seed(seed)
@@ -178,6 +182,7 @@ def prepared(
         batch_size=batch_size,
         part_size=part_size,
         seed=seed,
+        second=None if transfer is None else check_model(transfer),
     )
     listed = listing(images.data, images.places)
     configured = configuration(asked, listed, images.described, judged)

@@ -56,6 +56,7 @@ def ask(
     batch_size: int | None,
     part_size: int | None,
     seed: int,
+    second: ModelAdapter | None = None,
 ) -> Asked:
     """What is run on images like x (n, c, h, w). Raises what `compare` raises for such a request.
 
@@ -80,7 +81,7 @@ def ask(
         )
     chosen = None if target == "labels" else target
     widths = kept(keep)
-    work = Work(model, tuple(tasks), chosen, labelled, seed, widths)
+    work = Work(model, tuple(tasks), chosen, labelled, seed, widths, second=second)
     size = batch_size or batch_of(x)
     return Asked(request, work, left_out, size, part_size or part_of(x, tasks, widths, size))
 
@@ -169,10 +170,17 @@ def configuration(
             "std": None if model.std is None else model.std.flatten().tolist(),
             "dtype": model.dtype,
         },
+        **({"transfer": _second(work.second)} if work.second is not None else {}),
         "versions": {name: versions(PACKAGES)[name] for name in ("gradbridge", "torch")},
     }
     found: dict[str, Any] = json.loads(json.dumps(stated(described)))
     return found
+
+
+def _second(model: ModelAdapter) -> dict[str, Any]:
+    """What decides the numbers of a second model."""
+    mean, std = (None if v is None else v.flatten().tolist() for v in (model.mean, model.std))
+    return {"name": model.name, "weights": weights_of(model.module), "mean": mean, "std": std}
 
 
 def fingerprint(configured: Mapping[str, Any]) -> str:

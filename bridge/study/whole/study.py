@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -20,6 +20,9 @@ from bridge.study.whole.items import item_of
 from bridge.study.whole.kept import widened
 from bridge.study.whole.place import Place, place_of
 from bridge.study.whole.work import Work, batches_of
+
+if TYPE_CHECKING:
+    from bridge.tables.study import Summary
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,16 @@ class Study:
     def attacks(self) -> pd.DataFrame:
         """id, method, norm, epsilon, predicted, confidence, fooled, linf, l2, forwards, backwards.
 
+        With a second model also transfer_right, transfer_predicted, transfer_confidence and
+        transferred, see `bridge.metrics.transfer`.
+
         Fooled is audited: finite, in bounds, in the ball, and right before. Passes are an image's,
         as if the attack ran alone (a batch's mean, where they depend on the image).
         """
-        return self.frame("attacks")
+        found = self.frame("attacks")
+        if "transfer" in self.manifest["configuration"]:
+            return found
+        return found[[name for name in found if not name.startswith("transfer")]]
 
     @cached_property
     def failures(self) -> pd.DataFrame:
@@ -138,6 +147,21 @@ class Study:
             f"{images:,} of {total:,} images, {state}, {failures} failures: {self.place}\n"
             f"The model gets {right:,} of {images:,} images right."
         )
+
+    def summary(self) -> Summary:
+        """The statistics over all images: intervals, paired tests, worst case; print it."""
+        from bridge.tables.study import summary
+
+        return summary(self)
+
+    def report(self, path: str | Path = "study.html", **options: Any) -> Path:
+        """Write a report to send on: `.html`, `.md`, `.tex`, `.pdf`, or a folder with everything.
+
+        See `bridge.report.study.report_study` for the options. Returns the path.
+        """
+        from bridge.report.study import report_study
+
+        return report_study(self, path, **options)
 
     # Pictures, of the images that somebody looks at.
 

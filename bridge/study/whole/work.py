@@ -32,6 +32,7 @@ class Work:
     seed: int = 0
     keep: dict[str, str] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=dict)
+    second: ModelAdapter | None = None  # what the attacks' images are transferred to
     peeled: list[str] = field(default_factory=list)  # what was halved, in words
 
     @property
