@@ -73,7 +73,7 @@ def main(data: Path) -> None:
     ]
     for name, (model, x, labels, params) in worlds(loaders).items():
         click.echo(name, err=True)
-        c = bridge.compare(model, x, labels, params=params, repeats=1)
+        c = bridge.compare(model, x, labels, params=params, judged="all", repeats=1)
         if model.name == "zoo:fashion_cnn":
             pictured = {key: output for key, output in c.outputs.items() if key[0] in PICTURED}
             dataclasses.replace(c, outputs=pictured).figure(RESULTS / "panels.png")

@@ -133,8 +133,14 @@ def reproduce(run: Record) -> str:
     return (
         f"bridge.compare(model, x, {classes}, methods={list(given.get('methods', {}))}, "
         f"implementations={given.get('implementations')}, repeats={given.get('repeats')}, "
-        f"seed={given.get('seed')})"
+        f"judged={_judged(given)}, seed={given.get('seed')})"
     )
+
+
+def _judged(given: Mapping[str, Any]) -> str:
+    """How many images were judged, as `compare` is told."""
+    places = given.get("judged", {}).get("images")
+    return "'all'" if places is None else str(len(places))
 
 
 # What several runs are held against each other by, and which of it makes a row a difference.

@@ -66,9 +66,9 @@ def fill(
         if len(sample.x):
             _prove(evidence, request, setting, expected, bar, kept)
     card["spent"] = time.monotonic() - start
-    if places is None:
+    if len(sample.x):
         try:
-            card["together"] = _together(evidence, request)
+            card["together"] = _together(evidence, request, sample)
         except Exception as error:  # what ran is not lost for what is computed last
             evidence.failed("", "", "one plan", error)
     return card
@@ -187,21 +187,21 @@ def _mend(evidence: Evidence, request: Request, setting: Setting, method: Method
     evidence.failures += failures
 
 
-def _together(evidence: Evidence, request: Request) -> dict[str, Any]:
-    """All fused methods in one plan, against the same cells one after another."""
+def _together(evidence: Evidence, request: Request, sample: Batch) -> dict[str, Any]:
+    """All fused methods in one plan on the sample, against the same cells one after another."""
     timed = tables()["runtime"].rows(evidence)
     ran = {row["method"] for row in timed if row["implementation"] == "fused"}
     wanted = {name: params for name, params in request.at_once().items() if name in ran}
     if len(wanted) < 2:
         return {}
     many = run_many(
-        evidence.model,
-        evidence.x,
-        evidence.target,
+        sample.model,
+        sample.x,
+        sample.target,
         wanted,
-        labels=evidence.labels,
+        labels=sample.labels,
         predict=False,
-        seed=evidence.seed,
+        seed=sample.seed,
     )
     alone: dict[str, dict[str, float]] = {}
     for name in ("fused", "reference"):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,12 +36,16 @@ def compared(function, **options) -> bridge.Comparison:
     )
 
 
-def never(model, x, labels, *, epsilon):
-    raise AssertionError("it should not be called")
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard, also where these tests are a job in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_comparison_in_order(number):
+def test_a_signal_ends_a_comparison_in_order(number, heard):
     def signalling(model, x, labels, *, epsilon):
         os.kill(os.getpid(), number)
         return x

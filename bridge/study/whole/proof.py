@@ -73,6 +73,7 @@ def prove(asked: Asked, items: Sequence[Item]) -> Comparison:
         target=target,
         params=params,
         epsilons={name: sizes for name, sizes in sized.items() if sizes},
+        judged="all",
         repeats=1,
         timing_seconds=0,
         seed=work.seed,

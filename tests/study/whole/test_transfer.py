@@ -10,46 +10,48 @@ from click.testing import CliRunner
 
 import bridge
 from bridge.cli import main
+from bridge.core.model import ModelAdapter
 from bridge.study.whole.study import Study
 from tests.networks import Plain, seeded
-from tests.study.whole._datasets import CHEAP, digits
+from tests.study.whole._datasets import CHEAP, digits, network
 
 
-def network(seed: int) -> bridge.core.model.ModelAdapter:
-    return bridge.wrap(seeded(Plain, 1, 10, seed=seed), name=f"network {seed}")
+def second(seed: int = 1) -> ModelAdapter:
+    """A network with random weights, which knows some digits by chance."""
+    return bridge.wrap(seeded(Plain, 1, 10, seed=seed).double(), name=f"network {seed}")
 
 
 @pytest.fixture(scope="module")
 def transferred(tmp_path_factory) -> tuple[Study, Path]:
     folder = tmp_path_factory.mktemp("studies") / "digits"
-    study = bridge.run_study(network(0), digits(24), out=folder, transfer=network(1), **CHEAP)
+    study = bridge.run_study(network(), digits(24), out=folder, transfer=second(), **CHEAP)
     return study, folder
 
 
 def test_rows_say_what_the_second_model_makes_of_each_attacks_images(transferred):
     study, _ = transferred
-    data, second = digits(24), network(1)
-    x = torch.stack([data[k][0] for k in range(24)])
+    data, other = digits(24), second()
+    x = torch.stack([data[k][0] for k in range(24)]).double()
     labels = torch.tensor([data[k][1] for k in range(24)])
-    run = bridge.run("fgsm", network(0), x, labels, implementation="fused", epsilon=0.1)
+    run = bridge.run("fgsm", network(), x, labels, implementation="fused", epsilon=0.1)
     rows = study.attacks.merge(study.images[["id", "index"]], on="id").sort_values("index")
-    assert rows["transfer_predicted"].tolist() == second(run.output).argmax(1).tolist()
-    clean = second(x).argmax(1) == labels
+    assert rows["transfer_predicted"].tolist() == other(run.output).argmax(1).tolist()
+    clean = other(x).argmax(1) == labels
     assert rows["transfer_right"].tolist() == clean.tolist()
-    fooled = clean & (second(run.output).argmax(1) != labels)
+    fooled = clean & (other(run.output).argmax(1) != labels)
     assert rows["transferred"].tolist() == fooled.tolist()
 
 
 def test_without_a_second_model_nothing_is_said_of_one(tmp_path):
-    study = bridge.run_study(network(0), digits(6), out=tmp_path / "s", **CHEAP)
+    study = bridge.run_study(network(), digits(6), out=tmp_path / "s", **CHEAP)
     assert not [name for name in study.attacks if name.startswith("transfer")]
 
 
 def test_a_study_goes_on_with_the_same_second_model_only(transferred):
     _, folder = transferred
-    for other in (None, network(2)):
+    for other in (None, second(2)):
         with pytest.raises(ValueError, match="transfer"):
-            bridge.run_study(network(0), digits(24), out=folder, transfer=other, **CHEAP)
+            bridge.run_study(network(), digits(24), out=folder, transfer=other, **CHEAP)
 
 
 def test_the_summary_and_the_report_name_the_second_model(transferred, tmp_path):
