@@ -19,6 +19,7 @@ from bridge.study.request import Request
 from bridge.study.results import computed, first_number, in_order, recomputed
 from bridge.tables import Evidence, tables
 
+MOST = 5.0  # seconds that it may take to show what one plan for all methods saves
 SPENT = ("seconds", "forwards", "backwards")
 
 
@@ -189,8 +190,11 @@ def _mend(evidence: Evidence, request: Request, setting: Setting, method: Method
 
 def _together(evidence: Evidence, request: Request, sample: Batch) -> dict[str, Any]:
     """All fused methods in one plan on the sample, against the same cells one after another."""
-    timed = tables()["runtime"].rows(evidence)
-    ran = {row["method"] for row in timed if row["implementation"] == "fused"}
+    timed = list(tables()["runtime"].rows(evidence))
+    fused = [row for row in timed if row["implementation"] == "fused"]
+    if sum(row["seconds"] for row in fused) > MOST:
+        return {}
+    ran = {row["method"] for row in fused}
     wanted = {name: params for name, params in request.at_once().items() if name in ran}
     if len(wanted) < 2:
         return {}
