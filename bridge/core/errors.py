@@ -84,7 +84,7 @@ def origin(error: BaseException) -> str:
     for frame in frames:
         ours = frame.filename.startswith(_OURS)
         below |= ours
-        if below and not ours and not _of_a_library(frame.filename):
+        if below and not ours and not _of_a_library(frame):
             found = _place(frame)
     return found
 
@@ -131,10 +131,13 @@ def _place(frame: traceback.FrameSummary) -> str:
     return f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}"
 
 
-def _of_a_library(filename: str) -> bool:
-    """Whether a file is Python's own, an installed package's, or generated."""
-    generated = filename.startswith("<") and not filename.startswith(
-        ("<ipython", "<std", "<string")
+def _of_a_library(frame: traceback.FrameSummary) -> bool:
+    """Whether a line is Python's own, an installed package's, or generated."""
+    filename = frame.filename
+    # What dataclasses write stands in <string> too, as `python -c` does.
+    written = filename == "<string>" and frame.name.startswith("__")
+    generated = written or (
+        filename.startswith("<") and not filename.startswith(("<ipython", "<std", "<string"))
     )
     installed = any(part in _PACKAGES for part in Path(filename).parts)
     return generated or installed or filename.startswith(_PYTHONS)

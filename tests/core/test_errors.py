@@ -177,3 +177,11 @@ def test_memory_errors_name_the_remedy(error):
 def test_a_name_that_is_nearly_a_method_is_recognised():
     with pytest.raises(KeyError, match="did you mean saliency"):
         bridge.run("salience", seeded(Plain), images(), LABELS)
+
+
+def test_what_a_dataclass_of_ours_refuses_is_not_said_to_come_from_the_users_code():
+    from bridge.study.whole.job import Shard
+
+    with pytest.raises(ValueError, match="shard 5/2") as refused:
+        Shard.of_text("5/2")
+    assert describe(refused.value).startswith("shard 5/2 makes no sense: expected i/n")
