@@ -73,7 +73,7 @@ def photographs(data: ModuleType) -> tuple[ModelAdapter, Dataset[Any]]:
 WORLDS = {"cifar": cifar, "photographs": photographs}
 TEXT = """# {title}
 
-{images} images, {methods} methods, {threads} thread(s). {spent}
+{images} images, {methods} methods, {threads} thread(s); {spent}
 Made by `python benchmarks/study_real.py --only {name}`. {versions}.
 
 ```text
@@ -84,7 +84,7 @@ Made by `python benchmarks/study_real.py --only {name}`. {versions}.
 
 def spent(study: bridge.Study) -> str:
     """What it took, in a line."""
-    return ", ".join(f"{name} {value}" for name, value in study.spent.items()) + "."
+    return ", ".join(f"{name} {value:,.0f}" for name, value in study.spent.items()) + "."
 
 
 @click.command()
