@@ -75,7 +75,7 @@ class Output:
     "--judged",
     metavar="N|all",
     help="On how many images implementations are held against the reference; 0 computes only "
-    "[default: as many as keep the proof below the results' own cost, at least 2].",
+    "[default: as many as keep the proof below the results' own cost, 2 to 16].",
 )
 @click.option(
     "--time-limit",

@@ -59,10 +59,10 @@ def compare(
     Results first, proof on a sample: each method runs once on all images, by its quickest
     implementation, ours; then every implementation is held against the reference, in float64, on
     `judged` images: a number, "all" (then all run on all of them, and nothing runs twice), 0 (no
-    proof), or None for as many as keep the proof's passes below the results' own, at least two, and
-    all of up to four.
-    `.sample` says which. Where the quickest differs there, the results are computed again by the
-    reference. `time_limit` (seconds) trims the proof, the dearest methods first, never the results.
+    proof), or None for as many as keep the proof's passes below the results' own, two to sixteen,
+    and all of up to four. `.sample` says which. Where the quickest differs there, the results are
+    computed again by the reference. `time_limit` (seconds) trims the proof, the dearest methods
+    first, never the results.
 
     Times are medians of `repeats` on the sample, in turns, after a first call of each. An
     implementation is not timed again once it has taken `timing_seconds`, nor at all where its first

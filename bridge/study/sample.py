@@ -10,6 +10,9 @@ from bridge.fused.planning import Plan, plan
 from bridge.study.request import Request
 
 FEWEST = 2
+# More are not judged unless they are asked for: a library may hold all steps of all images at once,
+# and memory would grow with the batch.
+MOST = 16
 # So few images are all judged: a sample of them would save less than half of the time.
 FEW = 4
 # An implementation runs once as it is, and once in float64, where a pass takes about twice as long.
@@ -20,8 +23,8 @@ def sample(judged: Any, request: Request, x: Any) -> tuple[int, ...] | None:
     """The places of the images (n, c, h, w) that are judged, spread over the batch; None for all.
 
     `judged` says how many: a number, "all", or None for as many as keep the proof's passes below
-    the results' own, at least two, and all of up to four. It depends on passes, not on seconds, so
-    that it is the same on every machine. Raises TypeError or ValueError for anything else.
+    the results' own, two to sixteen, and all of up to four. It depends on passes, not on seconds,
+    so that it is the same on every machine. Raises TypeError or ValueError for anything else.
     """
     images = len(x)
     if isinstance(judged, str):
@@ -37,13 +40,13 @@ def sample(judged: Any, request: Request, x: Any) -> tuple[int, ...] | None:
 
 
 def affordable(request: Request, x: Any) -> int:
-    """How many images can be judged in the passes that the results take, at least two."""
+    """How many images can be judged in the passes that the results take, two to sixteen."""
     results = proof = 0
     for method in request.methods:
         one = passes(request, method.name, x)
         results += one
         proof += PROOF * one * len(request.by_name(method))
-    return max(FEWEST, len(x) * results // max(1, proof))
+    return min(MOST, max(FEWEST, len(x) * results // max(1, proof)))
 
 
 def passes(request: Request, name: str, x: Any) -> int:

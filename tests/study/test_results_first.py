@@ -103,6 +103,7 @@ def test_the_sample_grows_with_the_images_and_is_spread_over_them():
     assert compared(4, methods=["saliency"]).sample is None
     assert compared(16, methods=["saliency"]).sample == [0, 8]
     assert compared(40, methods=["saliency"]).sample == [0, 10, 20, 30]
+    assert len(compared(200, methods=["saliency"]).sample) == 16  # memory does not grow with it
     assert compared(6, methods=["saliency"], judged=3).sample == [0, 2, 4]
     assert compared(6, methods=["saliency"], judged=9).sample is None
 
