@@ -12,7 +12,6 @@ benchmarks/results/answers.md.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -23,39 +22,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
 import torch
 import torchvision
+from real_data import loaders
 from torch import Tensor
 
 import bridge
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import get, methods
 from bridge.core.types import Unsupported
-from bridge.record.manifest import versions
+from bridge.record.manifest import installed
 from bridge.study.request import EPSILONS
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-DATA = Path(os.environ.get("BRIDGE_TEST_DATA", HERE.parents[1] / "shared" / "data"))
+RESULTS = Path(__file__).parent / "results"
 CARD = "saliency,integrated_gradients,layer_gradcam,occlusion,fgsm,pgd".split(",")
 SIZES = (16, 64, 256)
 World = tuple[ModelAdapter, Tensor, Tensor]
-
-
-def real() -> ModuleType | None:
-    """The loaders of real weights and images beside the project; None where there are none."""
-    if not (DATA / "load.py").is_file():
-        return None
-    spec = importlib.util.spec_from_file_location("real_data", DATA / "load.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def fashion(n: int = 16) -> World:
@@ -66,7 +51,7 @@ def fashion(n: int = 16) -> World:
 
 
 def cifar(n: int = 16) -> World | None:
-    data = real()
+    data = loaders()
     if data is None:
         return None
     model = bridge.wrap(
@@ -77,7 +62,7 @@ def cifar(n: int = 16) -> World | None:
 
 
 def photographs(n: int = 20) -> World | None:
-    data = real()
+    data = loaders()
     if data is None:
         return None
     model = bridge.wrap(data.squeezenet(), mean=data.IMAGENET_MEAN, std=data.IMAGENET_STD)
@@ -261,7 +246,7 @@ def main(threads: int, part: str | None, place: int) -> None:
     text = TEXT.format(
         threads=threads,
         cores=os.cpu_count(),
-        versions="; ".join(f"{name} {version}" for name, version in versions().items() if version),
+        versions=installed(),
         **said,
         ratio=said["compare"] / said["libraries"],
         photographs=lines,

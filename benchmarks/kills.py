@@ -28,7 +28,7 @@ import click
 import torch
 
 import bridge
-from bridge.record.manifest import versions
+from bridge.record.manifest import installed
 from bridge.study import measure
 from bridge.tables import stated
 
@@ -256,7 +256,7 @@ def main(kills: int, others: int, workers: int, out: Path) -> None:
         seconds=seconds,
         together=together,
         lines="\n".join(lines),
-        versions="; ".join(f"{name} {version}" for name, version in versions().items() if version),
+        versions=installed(),
     )
     out.write_text(text, encoding="utf-8")
     click.echo("\n".join(faults) or f"Nothing wrong, nothing lost: {out}")

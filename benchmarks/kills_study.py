@@ -28,7 +28,7 @@ import click
 
 import bridge
 from bridge.core.model import ModelAdapter
-from bridge.record.manifest import versions
+from bridge.record.manifest import installed
 from bridge.study.whole.parts import TABLES
 from bridge.study.whole.place import PARTIAL
 
@@ -198,7 +198,7 @@ def main(kills: int, images: int, seed: int, out: Path) -> None:
         kills=kills,
         steps=steps,
         lines="\n".join(lines),
-        versions="; ".join(f"{name} {version}" for name, version in versions().items() if version),
+        versions=installed(),
     )
     out.write_text(text, encoding="utf-8")
     click.echo("\n".join(faults) or f"Nothing wrong, nothing lost: {out}")

@@ -10,23 +10,20 @@ benchmarks/results/study_cifar.md and study_photographs.md.
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import click
 import torch
+from real_data import loaders
 from torch.utils.data import Dataset, TensorDataset
 
 import bridge
 from bridge.core.model import ModelAdapter
-from bridge.record.manifest import versions
+from bridge.record.manifest import installed
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-DATA = Path(os.environ.get("BRIDGE_TEST_DATA", HERE.parents[1] / "shared" / "data"))
+RESULTS = Path(__file__).parent / "results"
 METHODS = [
     "saliency",
     "integrated_gradients",
@@ -40,16 +37,6 @@ EPSILONS = {
     "linf": [1 / 255, 2 / 255, 4 / 255, 8 / 255],
     "l2": [0.125, 0.25, 0.5, 1.0],
 }
-
-
-def loaders() -> ModuleType:
-    """The loaders of the real weights and images."""
-    spec = importlib.util.spec_from_file_location("real_data", DATA / "load.py")
-    if spec is None or spec.loader is None or not (DATA / "load.py").is_file():
-        raise click.ClickException(f"no real data at {DATA}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def cifar(data: ModuleType) -> tuple[ModelAdapter, Dataset[Any]]:
@@ -92,6 +79,8 @@ def spent(study: bridge.Study) -> str:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 def main(only: tuple[str, ...], out: Path) -> None:
     data = loaders()
+    if data is None:
+        raise click.ClickException("no real data beside the project, and none at BRIDGE_TEST_DATA")
     for name in only or WORLDS:
         model, images = WORLDS[name](data)
         study = bridge.run_study(
@@ -104,7 +93,7 @@ def main(only: tuple[str, ...], out: Path) -> None:
             threads=torch.get_num_threads(),
             spent=spent(study),
             name=name,
-            versions="; ".join(f"{k} {v}" for k, v in versions().items() if v),
+            versions=installed(),
             summary=study.summary(),
         )
         (RESULTS / f"study_{name}.md").write_text(text, encoding="utf-8")

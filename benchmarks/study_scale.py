@@ -23,7 +23,7 @@ import click
 import torch
 
 import bridge
-from bridge.record.manifest import versions
+from bridge.record.manifest import installed
 
 RESULTS = Path(__file__).parent / "results"
 METHODS = ["saliency", "input_x_gradient", "layer_gradcam", "fgsm"]
@@ -123,7 +123,7 @@ def main(one: tuple[str, str] | None, out: Path) -> None:
         lines="\n".join(lines),
         growth=rows[1]["memory_mb"] / rows[0]["memory_mb"] - 1,
         cost=rows[1]["cpu_ms"] / rows[0]["cpu_ms"] - 1,
-        versions="; ".join(f"{name} {version}" for name, version in versions().items() if version),
+        versions=installed(),
     )
     out.write_text(text, encoding="utf-8")
 

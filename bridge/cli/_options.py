@@ -24,6 +24,32 @@ def option(*flags: str, **settings: Any) -> Any:
     return field(metadata={"flags": flags, "settings": settings})
 
 
+def methods_option() -> Any:
+    """`--methods`, of the commands that run several."""
+    return option(
+        "--methods",
+        type=names,
+        metavar="NAMES",
+        help="Comma-separated [default: all; see `gradbridge methods`].",
+    )
+
+
+def param_option() -> Any:
+    """`--param`, a parameter of one of them."""
+    return option(
+        "--param",
+        type=parameter,
+        multiple=True,
+        metavar="METHOD.NAME=VALUE",
+        help="A method's parameter. Repeatable.",
+    )
+
+
+def size_option() -> Any:
+    """`--size`, of images."""
+    return option("--size", type=int, help="Resize the shorter side to this and crop the centre.")
+
+
 def gather(**groups: type) -> Callable[[Command], Command]:
     """Give a command the options of these groups, and each group to it as one object.
 
@@ -109,9 +135,7 @@ class ImageChoice:
         "[default: fits the model].",
     )
     count: int = option("-n", "--images", default=16, show_default=True, help="How many images.")
-    size: int | None = option(
-        "--size", type=int, help="Resize the shorter side to this and crop the centre."
-    )
+    size: int | None = size_option()
 
     def load(self, model: ModelChoice, adapter: ModelAdapter) -> tuple[str, Tensor, Tensor | None]:
         """Their source, and the images with their labels, for this model."""
@@ -126,12 +150,7 @@ class ImageChoice:
 class MethodChoice:
     """Which methods, by which implementations, with which parameters."""
 
-    chosen: tuple[str, ...] | None = option(
-        "--methods",
-        type=names,
-        metavar="NAMES",
-        help="Comma-separated [default: all; see `gradbridge methods`].",
-    )
+    chosen: tuple[str, ...] | None = methods_option()
     implementations: tuple[str, ...] | None = option(
         "--implementations",
         type=names,
@@ -145,13 +164,7 @@ class MethodChoice:
         metavar="METHOD=FILE.py:NAME",
         help="Your own implementation of a method too. Repeatable.",
     )
-    parameters: tuple[Parameter, ...] = option(
-        "--param",
-        type=parameter,
-        multiple=True,
-        metavar="METHOD.NAME=VALUE",
-        help="A method's parameter. Repeatable.",
-    )
+    parameters: tuple[Parameter, ...] = param_option()
 
     @property
     def params(self) -> dict[str, dict[str, Any]]:
@@ -168,19 +181,50 @@ class MethodChoice:
         return found
 
 
+@dataclass(frozen=True)
+class AttackSizes:
+    """The epsilons of the attacks, by norm."""
+
+    linf: tuple[float, ...] | None = option(
+        "--epsilons",
+        type=numbers,
+        metavar="SIZES",
+        help="Sizes of the Linf attacks [default: 2/255,8/255].",
+    )
+    l2: tuple[float, ...] | None = option(
+        "--epsilons-l2",
+        type=numbers,
+        metavar="SIZES",
+        help="Sizes of the L2 attacks [default: 0.25,1].",
+    )
+
+    @property
+    def given(self) -> dict[str, tuple[float, ...]]:
+        """By norm, those that were given."""
+        return {name: sizes for name, sizes in vars(self).items() if sizes}
+
+
 def fitting(
     adapter: ModelAdapter, source: str, count: int, size: int | None
 ) -> tuple[Tensor, Tensor | None]:
     """So many images of a source as the model takes them, with its own numbers as labels."""
-    from bridge.load import channels_of, load_batch, load_data, warn_of_other_classes
+    from bridge.load import load_batch, load_data, warn_of_other_classes
 
-    # Image files are of colour or gray as it comes: a model of gray images gets them gray.
-    files = source.partition(":")[0] in ("folder", "csv")
-    gray = 1 if files and channels_of(adapter) == 1 else None
-    x, labels = load_batch(source, count, size=size, class_names=adapter.class_names, channels=gray)
+    channels = fitting_channels(adapter, source)
+    x, labels = load_batch(
+        source, count, size=size, class_names=adapter.class_names, channels=channels
+    )
     if adapter.class_names is None and labels is not None:
         warn_of_other_classes(adapter, x, load_data(source).class_names, source)
     return x, labels
+
+
+def fitting_channels(adapter: ModelAdapter, source: str) -> int | None:
+    """1 where a model of gray images gets image files, which are of colour or gray as it comes."""
+    from bridge.load import channels_of
+
+    files = source.partition(":")[0] in ("folder", "csv")
+    return 1 if files and channels_of(adapter) == 1 else None
 
 
 def fitting_images(model: str) -> str:

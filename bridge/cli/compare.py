@@ -13,35 +13,18 @@ from typing import TYPE_CHECKING
 import click
 
 from bridge.cli._folder import RunFolder
-from bridge.cli._options import ImageChoice, MethodChoice, ModelChoice, gather, option
-from bridge.cli._parse import numbers
+from bridge.cli._options import (
+    AttackSizes,
+    ImageChoice,
+    MethodChoice,
+    ModelChoice,
+    gather,
+    option,
+)
 from bridge.cli._terminal import coloured, command_line, one_line, show, tell, usage_errors
 
 if TYPE_CHECKING:
     from bridge.study.comparison import Comparison
-
-
-@dataclass(frozen=True)
-class AttackSizes:
-    """The epsilons of the attacks, by norm."""
-
-    linf: tuple[float, ...] | None = option(
-        "--epsilons",
-        type=numbers,
-        metavar="SIZES",
-        help="Sizes of the Linf attacks [default: 2/255,8/255].",
-    )
-    l2: tuple[float, ...] | None = option(
-        "--epsilons-l2",
-        type=numbers,
-        metavar="SIZES",
-        help="Sizes of the L2 attacks [default: 0.25,1].",
-    )
-
-    @property
-    def given(self) -> dict[str, tuple[float, ...]]:
-        """By norm, those that were given."""
-        return {name: sizes for name, sizes in vars(self).items() if sizes}
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bridge.cli._options import ModelChoice, fitting_images, gather, option
-from bridge.cli._parse import Parameter, by_method, names, parameter
+from bridge.cli._options import (
+    AttackSizes,
+    ModelChoice,
+    fitting_channels,
+    fitting_images,
+    gather,
+    methods_option,
+    option,
+    param_option,
+    size_option,
+)
+from bridge.cli._parse import Parameter, by_method
 from bridge.cli._terminal import one_line, show, tell, usage_errors
-from bridge.cli.compare import AttackSizes
 
 if TYPE_CHECKING:
     from bridge.core.model import ModelAdapter
@@ -34,9 +43,7 @@ class DataChoice:
         "samples:NAME or sklearn:digits [default: fits the model].",
     )
     split: str = option("--split", default="test", show_default=True, help="train or test.")
-    size: int | None = option(
-        "--size", type=int, help="Resize the shorter side to this and crop the centre."
-    )
+    size: int | None = size_option()
     limit: int | None = option("--limit", type=int, help="Only so many of the first images.")
     sample: int | None = option(
         "--sample", type=int, help="Only so many images, drawn by the seed."
@@ -47,16 +54,15 @@ class DataChoice:
 
     def load(self, model: ModelChoice, adapter: ModelAdapter) -> ImageData:
         """The dataset, as the model takes its images and counts its classes."""
-        from bridge.load import channels_of, load_data
+        from bridge.load import load_data
 
         source = self.source or fitting_images(model.source)
-        gray = source.partition(":")[0] in ("folder", "csv") and channels_of(adapter) == 1
         return load_data(
             source,
             split=self.split,
             size=self.size,
             class_names=adapter.class_names,
-            channels=1 if gray else None,
+            channels=fitting_channels(adapter, source),
         )
 
 
@@ -64,19 +70,8 @@ class DataChoice:
 class Chosen:
     """Which methods, with which parameters."""
 
-    names: tuple[str, ...] | None = option(
-        "--methods",
-        type=names,
-        metavar="NAMES",
-        help="Comma-separated [default: all; see `gradbridge methods`].",
-    )
-    parameters: tuple[Parameter, ...] = option(
-        "--param",
-        type=parameter,
-        multiple=True,
-        metavar="METHOD.NAME=VALUE",
-        help="A method's parameter. Repeatable.",
-    )
+    names: tuple[str, ...] | None = methods_option()
+    parameters: tuple[Parameter, ...] = param_option()
     target: str | None = option(
         "--target", help="What is explained: labels, predicted or a class [default: labels]."
     )

@@ -25,12 +25,18 @@ def no_logits(bad: Tensor) -> ValueError:
     )
 
 
+def in_parts(model: ModelAdapter, x: Tensor) -> tuple[Tensor, ...]:
+    """Images (n, c, h, w) as they go through the model where all of them are looked at."""
+    if len(x) <= AT_ONCE:
+        return (x,)
+    return x.split(model.habits(x).batch or AT_ONCE)
+
+
 @torch.no_grad()
 def bad_logits(model: ModelAdapter, x: Tensor) -> Tensor:
     """Whose logits are NaN or infinite, (n,) bool: one clean pass of all images (n, c, h, w)."""
-    at_once = model.habits(x).batch or AT_ONCE
     with seeded(0), frozen(model):
-        return torch.cat([~model(part).isfinite().all(1) for part in x.split(at_once)])
+        return torch.cat([~model(part).isfinite().all(1) for part in in_parts(model, x)])
 
 
 def check_habits(model: ModelAdapter, x: Tensor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bridge.core.examine import in_parts
 from bridge.core.gradients import predict
 from bridge.core.model import ModelAdapter
 from bridge.core.norms import l2_norm, linf_norm
@@ -15,7 +16,6 @@ from bridge.core.types import Score
 PIXEL_SLACK = 1e-6
 # An L2 norm in float32 sums up to 1e5 squares: a thousandth of a percent of the norm, and no more.
 NORM_SLACK = 1e-5
-AT_ONCE = 64  # images that are looked at in one pass
 
 
 def audit(
@@ -41,7 +41,7 @@ def audit(
     eight_bit = ((images - low) / (high - low) * 255).round() / 255 * (high - low) + low
     with seeded(0), frozen(model):
         clean, after, after_8bit = (
-            torch.cat([predict(model, part) for part in batch.split(AT_ONCE)])
+            torch.cat([predict(model, part) for part in in_parts(model, batch)])
             for batch in (x, images, eight_bit)
         )
     known, known_8bit = after >= 0, after_8bit >= 0  # logits that are not finite predict nothing
@@ -78,7 +78,7 @@ def audit(
 def classify(model: ModelAdapter, x: Tensor) -> tuple[Tensor, Tensor]:
     """Predicted class (n,) and its softmax probability (n,); -1 and nan for logits not finite."""
     with torch.no_grad(), seeded(0), frozen(model):
-        logits = torch.cat([model(part) for part in x.split(AT_ONCE)])
+        logits = torch.cat([model(part) for part in in_parts(model, x)])
     predicted = torch.where(logits.isfinite().all(1), logits.argmax(1), -1)
     return predicted, logits.double().softmax(1).amax(1)
 

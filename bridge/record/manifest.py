@@ -31,6 +31,11 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
     return found
 
 
+def installed(between: str = "; ") -> str:
+    """The versions of what is installed, in a line."""
+    return between.join(f"{name} {number}" for name, number in versions().items() if number)
+
+
 def device_name(device: torch.device) -> str:
     """The accelerator's name, or the processor's."""
     if device.type == "cuda":

@@ -62,9 +62,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     with _partial(place) as folder:
         file = folder / place.name
         yield file
-        _reach_the_disk(file)
+        reach_the_disk(file)
         os.replace(file, place)
-        _reach_the_disk(place.parent)
+        reach_the_disk(place.parent)
 
 
 @contextmanager
@@ -81,11 +81,11 @@ def replacing_folder(
     with _partial(place) as folder:
         yield folder
         for file in (*folder.iterdir(), folder) if sync else ():
-            _reach_the_disk(file)
+            reach_the_disk(file)
         if keep or Path.cwd().is_relative_to(place) or not _renamed(folder, place):
             _move_into(folder, place, last)
         if sync:
-            _reach_the_disk(place.parent)
+            reach_the_disk(place.parent)
 
 
 def _renamed(folder: Path, place: Path) -> bool:
@@ -113,10 +113,10 @@ def _move_into(folder: Path, place: Path, last: str) -> None:
     """Put the files of a folder into another, one by one."""
     place.mkdir(exist_ok=True)
     (place / last).unlink(missing_ok=True)
-    _reach_the_disk(place)
+    reach_the_disk(place)
     for file in sorted(folder.iterdir(), key=lambda each: (each.name == last, each.name)):
         shutil.move(file, place / file.name)
-    _reach_the_disk(place)
+    reach_the_disk(place)
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def _lock(folder: Path) -> int | None:
     return handle
 
 
-def _reach_the_disk(path: Path) -> None:
+def reach_the_disk(path: Path) -> None:
     """Wait until a file, or a folder's list of files, is on the disk and not only in memory."""
     is_folder = path.is_dir()
     if is_folder and os.name == "nt":  # which has no such thing

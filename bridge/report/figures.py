@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,33 @@ def write_figures(
     run: Record, folder: Path, *, kinds: Sequence[str] = ("png",), dpi: int = 300
 ) -> list[Path]:
     """Write what there is to draw into `folder`, once a kind ("png", "svg"); returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    if run.outputs:
+        written += [write_panels(run, folder / f"panels.{kind}", dpi=dpi) for kind in kinds]
+    draws = {"runtime": _runtime, "robust_accuracy": _robust_accuracy, "similarity": _similarity}
+    jobs = {name: partial(draw, run) for name, draw in draws.items()}
+    return written + drawn(jobs, folder, kinds=kinds, dpi=dpi)
+
+
+def drawn(
+    jobs: Mapping[str, Callable[[Any], bool]], folder: Path, *, kinds: Sequence[str], dpi: int
+) -> list[Path]:
+    """Write each job's figure into `folder`, once a kind; returns the paths.
+
+    A job draws into the figure that it is given, and says whether there was anything to draw.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    if run.outputs:
-        written += [write_panels(run, folder / f"panels.{kind}", dpi=dpi) for kind in kinds]
-    draws = {"runtime": _runtime, "robust_accuracy": _robust_accuracy, "similarity": _similarity}
-    for name, draw in draws.items():
+    for name, draw in jobs.items():
         with matplotlib.rc_context(STYLE):
             figure = Figure(figsize=(6, 4), layout="constrained")
             FigureCanvasAgg(figure)
-            if not draw(run, figure):
+            if not draw(figure):
                 continue
             for kind in kinds:
                 path = folder / f"{name}.{kind}"

@@ -13,7 +13,7 @@ from bridge.core.gradients import input_gradient
 from bridge.core.method import Method
 from bridge.core.state import seeded
 from bridge.core.timer import synchronise
-from bridge.study.measure import Batch
+from bridge.study.measure import SHORT, Batch
 from bridge.study.request import Request
 from bridge.study.sample import alone
 
@@ -148,7 +148,7 @@ def passes(request: Request, method: Method, batch: Batch) -> tuple[float, float
         forwards, backwards = method.tags.typical(batch.x, classes, **request.params[method.name])
         sizes = len(request.epsilons[method.name])
         return forwards * sizes, backwards * sizes
-    return alone(request, method.name, batch.x).passes
+    return alone(request, method, batch.x).passes
 
 
 def _results(request: Request, method: Method, batch: Batch, narrow: Pace) -> float:
@@ -179,6 +179,4 @@ def _proof(
 
 def _with_repeats(seconds: float) -> float:
     """Of a cell that is timed again while it is short."""
-    from bridge.study.measure import SHORT
-
     return seconds if seconds >= SHORT else min(4 * seconds, seconds + SHORT)

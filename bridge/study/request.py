@@ -53,17 +53,14 @@ class Request:
             size = {"epsilon": epsilon} if method.kind == "attack" else {}
             yield {**self.params[method.name], **size}
 
+    def whole(self, method: Method) -> dict[str, Any]:
+        """The parameters of a method, with all its epsilons as one list."""
+        stated = [epsilon for epsilon in self.epsilons[method.name] if epsilon is not None]
+        return {**self.params[method.name], **({"epsilon": stated} if stated else {})}
+
     def at_once(self) -> dict[str, dict[str, Any]]:
-        """The parameters of each fused method, with all its epsilons as one list."""
-        found = {}
-        for method in self.methods:
-            if method.fast is not None:
-                stated = [e for e in self.epsilons[method.name] if e is not None]
-                found[method.name] = {
-                    **self.params[method.name],
-                    **({"epsilon": stated} if stated else {}),
-                }
-        return found
+        """The same of each fused method."""
+        return {m.name: self.whole(m) for m in self.methods if m.fast is not None}
 
     def described(self) -> dict[str, Any]:
         """The request for the manifest."""

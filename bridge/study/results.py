@@ -18,15 +18,13 @@ from bridge.core.preflight import check_needs
 from bridge.core.types import Failure, Run
 from bridge.fused.many import many_quietly
 from bridge.metrics.attack import classify
+from bridge.study.at_once import batch_of
 from bridge.study.interruption import end_if_asked
 from bridge.study.measure import Batch, Trial
 from bridge.study.request import Request
 from bridge.study.sample import alone
 from bridge.tables import Cell, Evidence, epsilon_text, failure
 
-# Images that go through at once: what a batch of photographs of 3x224x224 keeps of a large network
-# fits into a few GB.
-IMAGES, NUMBERS, NUMBERS_ON_GPU = 64, 2**21, 2**25
 QUICKEST = ("fused", "reference")
 
 Found = tuple[list[Cell], list[Failure]]
@@ -50,16 +48,14 @@ def _own(request: Request, method: Method, x: Tensor) -> float:
     """Passes that a method does not share with others."""
     if quickest(list(request.by_name(method))) != "fused":
         return float("inf")
-    (task,) = alone(request, method.name, x).tasks
+    (task,) = alone(request, method, x).tasks
     return task.copies * sum(task.own or (0,))
 
 
 def parts(batch: Batch) -> Iterator[Batch]:
     """The batch in parts that go through at once, each from a seed of its own."""
-    device, images = batch.x.device.type, len(batch.x)
-    fit = (NUMBERS if device == "cpu" else NUMBERS_ON_GPU) // max(1, batch.x[0].numel())
-    size = batch.model.habits(batch.x).batch or max(1, min(IMAGES, fit))
-    for number, first in enumerate(range(0, images, size)):
+    size = batch.model.habits(batch.x).batch or batch_of(batch.x)
+    for number, first in enumerate(range(0, len(batch.x), size)):
         yield replace(batch.of(slice(first, first + size)), seed=batch.seed + number)
 
 
@@ -77,7 +73,7 @@ def computed(request: Request, batch: Batch, methods: Sequence[Method]) -> Found
             continue
         name = quickest(list(functions))
         if name == "fused":
-            fused[method.name] = request.at_once()[method.name]
+            fused[method.name] = request.whole(method)
         else:
             _add(method, name, _by_one(request, batch, method, name), cells, failures)
     by_fused = _by_fused(batch, fused)

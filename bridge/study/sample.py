@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.core.method import sizes
+from bridge.core.method import Method
 from bridge.core.parameters import check_whole
 from bridge.fused.planning import Plan, plan
 from bridge.study.request import Request
@@ -43,20 +43,12 @@ def affordable(request: Request, x: Any) -> int:
     """How many images can be judged in the passes that the results take, two to sixteen."""
     results = proof = 0
     for method in request.methods:
-        one = passes(request, method.name, x)
+        one = max(1, sum(alone(request, method, x).passes))
         results += one
         proof += PROOF * one * len(request.by_name(method))
     return min(MOST, max(FEWEST, len(x) * results // max(1, proof)))
 
 
-def passes(request: Request, name: str, x: Any) -> int:
-    """Passes an image of one method at all its epsilons, forwards and backwards, at least one."""
-    planned = alone(request, name, x)
-    return max(1, sum(planned.passes))
-
-
-def alone(request: Request, name: str, x: Any) -> Plan:
+def alone(request: Request, method: Method, x: Any) -> Plan:
     """The plan of one method at all its epsilons."""
-    stated = [size for size in request.epsilons[name] if size is not None]
-    given = {**request.params[name], **({"epsilon": sizes(stated)} if stated else {})}
-    return plan({name: given}, x, predict=False)
+    return plan({method.name: request.whole(method)}, x, predict=False)

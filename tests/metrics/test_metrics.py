@@ -8,11 +8,11 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
-from torch import nn
+from torch import Tensor, nn
 
 import bridge
 from bridge.metrics import agreement, similarity
-from bridge.metrics.attack import audit
+from bridge.metrics.attack import audit, classify
 from tests.networks import Linear, images, seeded
 
 
@@ -219,3 +219,15 @@ def test_targeted_success_is_the_class_reached(world):
     assert score.success == pytest.approx(float((model(reached).argmax(1) == goal).double().mean()))
     assert score.success > 0
     assert audit(model, x, goal, x, targeted=True).success == 0
+
+
+def test_a_model_that_takes_one_number_of_images_is_looked_at_with_all_of_them():
+    class OnlySeventy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(70, 4, -1).sum(2)
+
+    x = torch.rand(70, 1, 4, 4)
+    model = bridge.wrap(OnlySeventy().eval())
+    predicted, _ = classify(model, x)
+    assert predicted.tolist() == x.view(70, 4, -1).sum(2).argmax(1).tolist()
+    assert audit(model, x, predicted, x).correct == 70

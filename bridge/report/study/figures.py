@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import numpy as np
 
-from bridge.record.place import replacing, short_name
-from bridge.report.figures import STYLE, draw_matrix
+from bridge.record.place import short_name
+from bridge.report.figures import draw_matrix, drawn
 from bridge.report.study.album import Group
 from bridge.report.study.content import curves
 from bridge.statistics.robustness import WORST
@@ -29,29 +30,12 @@ def write_figures(
     dpi: int = 300,
 ) -> list[Path]:
     """Write what there is to draw into `folder`, once a kind ("png", "svg"); returns the paths."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs: list[tuple[str, Any, Any]] = [
-        ("accuracy_over_epsilon", _curves, summary),
-        ("similarity", _similarity, summary),
-    ]
-    jobs += [(short_name(group.name), _group, group) for group in groups]
-    written = []
-    for name, draw, of in jobs:
-        with matplotlib.rc_context(STYLE):
-            figure = Figure(figsize=(6, 4), layout="constrained")
-            FigureCanvasAgg(figure)
-            if not draw(of, figure):
-                continue
-            for kind in kinds:
-                path = folder / f"{name}.{kind}"
-                with replacing(path) as file:
-                    figure.savefig(file, dpi=dpi)
-                written.append(path)
-    return written
+    jobs: dict[str, Callable[[Any], bool]] = {
+        "accuracy_over_epsilon": partial(_curves, summary),
+        "similarity": partial(_similarity, summary),
+    }
+    jobs |= {short_name(group.name): partial(_group, group) for group in groups}
+    return drawn(jobs, folder, kinds=kinds, dpi=dpi)
 
 
 def _curves(summary: Summary, figure: Any) -> bool:

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from bridge.record.place import reach_the_disk
+
 PARTIAL = ".partial"
 
 
@@ -48,13 +50,12 @@ class Folder:
         try:
             with beside.open("xb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            reach_the_disk(beside)
             os.replace(beside, path)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
+        reach_the_disk(path.parent)
 
     def remove(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
@@ -144,16 +145,3 @@ def place_of(where: str | Path | Place) -> Place:
 def sha256(data: bytes) -> str:
     """The hash that sidecars state."""
     return hashlib.sha256(data).hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    """Wait until a folder's list of files is on the disk, where the system has such a thing."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:  # some file systems refuse folders
-        pass
-    finally:
-        os.close(handle)

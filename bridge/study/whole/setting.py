@@ -14,6 +14,7 @@ from bridge.core.preflight import check_needs
 from bridge.core.state import seeded
 from bridge.fused.planning import Plan, Task, task_of
 from bridge.record.manifest import PACKAGES, versions
+from bridge.study.at_once import batch_of
 from bridge.study.request import Epsilons, Params, Request, checked
 from bridge.study.whole.identity import SEED_RULE, stated, weights_of
 from bridge.study.whole.parts import TENSORS
@@ -21,8 +22,6 @@ from bridge.study.whole.place import sha256
 from bridge.study.whole.work import PREDICTED, Work
 
 WIDTHS = ("float32", "float16", "uint8")
-# Images that go through a model at once: as many as fill a processor and stay in its memory.
-AT_ONCE = {"cpu": (64, 2**21), "cuda": (256, 2**26)}
 # Images of a part, and bytes of what is kept of it, at least and at most: it is what a kill loses.
 IMAGES, KEPT = 256, 2**28
 
@@ -118,15 +117,6 @@ def kept(keep: Sequence[str] | str) -> dict[str, str]:
             )
         found[what] = width or "float32"
     return found
-
-
-def batch_of(x: Tensor) -> int:
-    """How many images like x go through a model at once, by their size and the device.
-
-    The same on every machine of a kind, so that shards cut alike.
-    """
-    images, numbers = AT_ONCE.get(x.device.type, AT_ONCE["cpu"])
-    return max(1, min(images, numbers // x[0].numel()))
 
 
 def part_of(x: Tensor, tasks: Sequence[Task], widths: Mapping[str, str], batch: int) -> int:
