@@ -111,12 +111,13 @@ class Passes:
 
 
 @contextmanager
-def session(model: ModelAdapter) -> Iterator[Passes]:
+def session(model: ModelAdapter, *, tidy: bool = False) -> Iterator[Passes]:
     """Everything that runs on a model runs in one: gradients on, frozen, its passes counted.
 
-    Torch's own settings are put back too.
+    Torch's own settings are put back too. `tidy`: the model and all that runs are known to leave
+    nothing behind.
     """
-    with torch.enable_grad(), settings(), frozen(model), _counted(model) as passes:
+    with torch.enable_grad(), settings(), frozen(model, tidy=tidy), _counted(model) as passes:
         yield passes
 
 
@@ -180,9 +181,12 @@ def _once(
     if implementation not in method.implementations():
         check_call(function, method, given)
     images, classes = x.clone(), target.clone()
-    counting = session(model) if passes is None else nullcontext(passes)
+    # Our own implementations take their hooks away again, and draw from torch alone.
+    known = model.known(x) if is_ours(method, function) else None
+    tidy = known is not None and known.tidy
+    counting = session(model, tidy=tidy) if passes is None else nullcontext(passes)
     with (
-        seeded(seed),
+        seeded(seed, tidy=tidy),
         counting as counter,
         eagerly(model.module, when=bool(method.needs)),  # these hook modules inside
         watched(model.module, when=watch, kept=model.kept) as written,

@@ -44,14 +44,14 @@ def check_habits(model: ModelAdapter, x: Tensor) -> None:
 
     Raises ValueError for another number of images than the only one that it takes.
     """
-    known = model.examined(x)
-    batch = model.habits(x).batch
+    known = model.known(x)
+    batch = (known or model.habits(x)).batch
     if batch not in (None, len(x)):
         raise ValueError(
             f"the model {model.name}{of_kind(model)} takes batches of {batch} images only, these "
             f"are {len(x)}: pass {batch}, or make it for any number of images"
         )
-    for remark in () if known else remarks(model, x):
+    for remark in remarks(model, x) if known is None else ():
         warn(remark)
 
 

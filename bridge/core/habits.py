@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from bridge.core.state import Still
 from bridge.core.watch import watched
 
 Model = Callable[[Tensor], Tensor]
@@ -29,12 +30,15 @@ class Habits:
     `depends_on`: what an image's logits depend on besides the image, in words; "" on nothing.
     `writes`: the parameters and buffers that a forward pass changes. `differentiable`: whether
     gradients reach the images. `batch`: the only number of images that it takes, None for any.
+    `tidy`: whether a pass was seen to leave nothing behind: no notes, no hooks, no gradients, and
+    no random numbers drawn.
     """
 
     depends_on: str = ""
     writes: tuple[str, ...] = ()
     differentiable: bool = True
     batch: int | None = None
+    tidy: bool = False
 
 
 def habits(
@@ -46,9 +50,11 @@ def habits(
     where that changes their logits, the first batch once more. `half`: it computes in 16 bits. What
     it writes into `module` is put back. Call it frozen and seeded.
     """
+    still = Still(module)
     with watched(module) as written:
         found = _seen(model, x.detach(), bounds, half)
-    return replace(found, writes=tuple(written))
+        tidy = still.holds()
+    return replace(found, writes=tuple(written), tidy=tidy and not written)
 
 
 def _seen(model: Model, x: Tensor, bounds: tuple[float, float], half: bool) -> Habits:

@@ -160,10 +160,10 @@ class ModelAdapter(nn.Module):
         """Whether its own forward pass is known to write into its weights or buffers."""
         return any(each.writes for each in self._habits.values())
 
-    def examined(self, x: Tensor) -> bool:
-        """Whether `habits` of images of this shape are at hand, without a forward pass."""
+    def known(self, x: Tensor) -> Habits | None:
+        """The `habits` with images of this shape where they are at hand, without a forward pass."""
         with turn():
-            return self._key(x) in self._habits
+            return self._habits.get(self._key(x))
 
     def observe(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """A forward pass that leaves its `facts`: the logits, and each layer's last output by name.

@@ -34,6 +34,15 @@ class Notes:
         self.dicts = [(value, dict(value)) for value in short if isinstance(value, dict)]
         self.sets = [(value, set(value)) for value in short if isinstance(value, set)]
 
+    def same(self) -> bool:
+        """Whether all of it is as it was."""
+        try:
+            return self._unchanged() and all(
+                now == before for now, before in (*self.lists, *self.dicts, *self.sets)
+            )
+        except Exception:  # what cannot be compared may be another one
+            return False
+
     def put_back(self) -> None:
         if not self._unchanged():
             self._put_back_attributes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,11 @@ def check_model(model: nn.Module) -> ModelAdapter:
     Warns where the model is in training mode. Raises ValueError where it has no weights yet.
     """
     adapter = model if isinstance(model, ModelAdapter) else wrap(model)
-    weights = [p for part in adapter.parts() for p in part._parameters.values() if p is not None]
-    usable = all(type(p) is nn.Parameter and not (p.is_meta or p.is_inference()) for p in weights)
+    parts = adapter.parts()
+    weights = [p for part in parts for p in part._parameters.values() if p is not None]
+    usable = set(map(type, weights)) <= {nn.Parameter} and not (
+        any(map(attrgetter("is_meta"), weights)) or any(map(Tensor.is_inference, weights))
+    )
     for name, parameter in () if usable else adapter.module.named_parameters():
         if is_lazy(parameter):
             raise ValueError(
@@ -48,7 +52,7 @@ def check_model(model: nn.Module) -> ModelAdapter:
                 "outside of it"
             )
     with turn():  # another thread may have it in evaluation mode just now
-        training = any(getattr(m, "training", False) for m in adapter.parts())
+        training = any(getattr(m, "training", False) for m in parts)
     if training and not is_exported(adapter.module):
         warn(
             f"the model {adapter.name} is in training mode: bridge runs it in evaluation mode "
@@ -197,7 +201,8 @@ def check_logits(model: ModelAdapter, facts: Facts) -> int:
 
 def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
     """Raise ValueError where the model lacks what a method needs; warn where it half has it."""
-    if method.tags.gradient and model.examined(x) and not model.habits(x).differentiable:
+    known = model.known(x) if method.tags.gradient else None
+    if known is not None and not known.differentiable:
         kind = of_kind(model)
         raise ValueError(
             f"{method.name} needs gradients, and none reaches the images through {model.name}"

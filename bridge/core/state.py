@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bridge.core.flat import Flat
 from bridge.core.notes import Notes, keeps_notes
 from bridge.core.parameters import check_seed
 from bridge.core.skeleton import Kept, Skeleton, submodules
@@ -32,14 +33,15 @@ def hooked(modules: Iterable[nn.Module], hook: Callable[..., Any]) -> Iterator[N
 
 
 @contextmanager
-def frozen(module: nn.Module) -> Iterator[nn.Module]:
+def frozen(module: nn.Module, *, tidy: bool = False) -> Iterator[nn.Module]:
     """Evaluation mode, no in-place activations, empty `.grad`s; afterwards no trace is left.
 
     Put back, also after an error: training flags, `inplace` flags, submodules, parameters (the
     objects, `requires_grad` and `.grad`), buffers (objects and values), all hooks, and numbers,
     texts, lists, dictionaries and sets that are plain attributes of the user's own modules. Weights
     are not copied: who changes them in place changes them (see `bridge.core.watch`). Threads take
-    turns.
+    turns. `tidy`: what runs inside is known to change none of them (see `Still`), so that only what
+    is set here is put back.
 
     >>> module = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
     >>> with frozen(module):
@@ -49,7 +51,7 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
     (True, True)
     """
     with turn():
-        before = _State(module)
+        before = _Modes(module) if tidy else _State(module)
         try:
             before.freeze()
             yield module
@@ -61,8 +63,8 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
                 raise
 
 
-class _State:
-    """What `frozen` may change in a module, and what may be changed inside."""
+class _Modes:
+    """What `frozen` itself changes in a module: modes, in-place flags, gradients."""
 
     def __init__(self, module: nn.Module) -> None:
         # What an adapter knows of the user's module is kept; itself it is one module more.
@@ -72,13 +74,9 @@ class _State:
             self.skeletons = [Skeleton([module]), self.kept.skeleton(inner)]
         else:
             self.skeletons = [Skeleton(submodules(module))]
-        self.notes = [Notes(m.__dict__) for s in self.skeletons for m in s.plain if keeps_notes(m)]
         self.gradients = [
             (p, p.requires_grad, p.grad) for s in self.skeletons for p in s.parameters
         ]
-        # Buffers are few and small beside the activations of one forward pass (running statistics
-        # of batch norm), so that their values are copied.
-        self.values = [s.flat.copy() for s in self.skeletons]
 
     def freeze(self) -> None:
         for skeleton in self.skeletons:
@@ -92,23 +90,46 @@ class _State:
                 p.grad = None
 
     def put_back(self) -> None:
-        self._put_back_modules()
-        for p, requires_grad, gradient in self.gradients:
-            if p.requires_grad != requires_grad:
-                p.requires_grad_(requires_grad)
-            if p.grad is not gradient:
-                p.grad = gradient
-        for skeleton, values in zip(self.skeletons, self.values, strict=True):
-            if not skeleton.flat.unchanged(values):
-                skeleton.flat.put_back(values)
-
-    def _put_back_modules(self) -> None:
-        """What `freeze` changed; then, where that is not all, flags, parts, hooks and the rest."""
         for skeleton in self.skeletons:
             for inside, value in skeleton.inplace:
                 inside["inplace"] = value
             for m in skeleton.training:
                 m.training = True
+        for p, requires_grad, gradient in self.gradients:
+            if p.requires_grad != requires_grad:
+                p.requires_grad_(requires_grad)
+            if p.grad is not gradient:
+                p.grad = gradient
+
+
+class _State(_Modes):
+    """Those, and what else may be changed inside: notes, parts, hooks, buffers."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        self.notes = [Notes(m.__dict__) for s in self.skeletons for m in s.plain if keeps_notes(m)]
+        # Buffers are few and small beside the activations of one forward pass (running statistics
+        # of batch norm), so that their values are copied.
+        self.values = [s.flat.copy() for s in self.skeletons]
+
+    def same(self) -> bool:
+        """Whether nothing of it was changed since."""
+        return (
+            all(s.same_inside() for s in self.skeletons)
+            and all(notes.same() for notes in self.notes)
+            and all(map(Flat.unchanged, (s.flat for s in self.skeletons), self.values))
+            and all(p.requires_grad == r and p.grad is g for p, r, g in self.gradients)
+        )
+
+    def put_back(self) -> None:
+        super().put_back()
+        self._put_back_modules()
+        for skeleton, values in zip(self.skeletons, self.values, strict=True):
+            if not skeleton.flat.unchanged(values):
+                skeleton.flat.put_back(values)
+
+    def _put_back_modules(self) -> None:
+        """Where modes and flags are not all: parts, hooks and the rest."""
         for notes in self.notes:
             notes.put_back()
         for skeleton in self.skeletons:
@@ -132,11 +153,13 @@ def settings() -> Iterator[None]:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int, *, tidy: bool = False) -> Iterator[None]:
     """Seed torch (every device), numpy and python inside; afterwards put their states back.
 
     `seed` is a whole number from 0 to 2**63 - 1. The random state is the process's own, so threads
-    take turns. Raises TypeError or ValueError for another seed.
+    take turns. `tidy`: what runs inside is known to draw from torch alone, so that the others'
+    state, ten times as long to copy, is left alone. Raises TypeError or ValueError for another
+    seed.
 
     >>> with seeded(0):
     ...     first = torch.rand(1)
@@ -146,21 +169,59 @@ def seeded(seed: int) -> Iterator[None]:
     """
     number = check_seed(seed)
     with turn():
-        # Not torch.manual_seed and fork_rng: where CUDA is not in use yet, they queue a call with
-        # its stack trace each time.
-        cuda = torch.cuda.is_initialized()
-        states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-        cuda_states = torch.cuda.get_rng_state_all() if cuda else []
+        before = _Random(torch_only=tidy)
         try:
-            torch.default_generator.manual_seed(number)
-            if cuda:
-                torch.cuda.manual_seed_all(number)
-            np.random.seed(number % 2**32)
-            random.seed(number)
+            before.seed(number)
             yield
         finally:
-            torch.set_rng_state(states[0])
-            if cuda:
-                torch.cuda.set_rng_state_all(cuda_states)
-            np.random.set_state(states[1])
-            random.setstate(states[2])
+            before.put_back()
+
+
+class _Random:
+    """The states of the process's random numbers: torch's, and unless `torch_only` the others'."""
+
+    def __init__(self, *, torch_only: bool = False) -> None:
+        # Not torch.manual_seed and fork_rng: where CUDA is not in use yet, they queue a call with
+        # its stack trace each time.
+        self.torch = torch.get_rng_state()
+        self.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+        self.numpy: Any = () if torch_only else np.random.get_state()
+        self.python = None if torch_only else random.getstate()
+
+    def seed(self, number: int) -> None:
+        torch.default_generator.manual_seed(number)
+        if self.cuda is not None:
+            torch.cuda.manual_seed_all(number)
+        if self.python is not None:
+            np.random.seed(number % 2**32)
+            random.seed(number)
+
+    def put_back(self) -> None:
+        torch.set_rng_state(self.torch)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state_all(self.cuda)
+        if self.python is not None:
+            np.random.set_state(self.numpy)
+            random.setstate(self.python)
+
+    def same(self) -> bool:
+        """Whether nobody drew or seeded since."""
+        now = _Random()
+        return (
+            torch.equal(self.torch, now.torch)
+            and all(map(torch.equal, self.cuda or [], now.cuda or []))
+            and (self.cuda is None) == (now.cuda is None)
+            and all(map(np.array_equal, self.numpy, now.numpy))
+            and self.python == now.python
+        )
+
+
+class Still:
+    """The random state, and all that `frozen` puts back in a module, at one moment."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._state, self._random = _State(module), _Random()
+
+    def holds(self) -> bool:
+        """Whether nothing of it was changed since."""
+        return self._random.same() and self._state.same()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -65,6 +68,75 @@ def plain(self, x):
     return self.inner(x)
 
 
+def draws_from_numpy(self, x):
+    self.what_numpy_gave = float(np.random.rand())
+    return self.inner(x)
+
+
+def only_draws(self, x):
+    random.random()
+    return self.inner(x)
+
+
+def notes(self, x):
+    self.last = tuple(x.shape)
+    return self.inner(x)
+
+
+def lists(self, x):
+    self.seen.append(len(x))
+    return self.inner(x)
+
+
+def writes(self, x):
+    self.count += 1
+    return self.inner(x)
+
+
+def hooks(self, x):
+    self.inner.register_forward_hook(lambda *_: None)
+    return self.inner(x)
+
+
+def counts_backward_passes(self, x):
+    logits = self.inner(x)
+    if logits.requires_grad:
+        logits.register_hook(lambda gradient: self.seen.append(1))
+    return logits
+
+
+def gives_a_weight_a_gradient(self, x):
+    self.inner[0].weight.grad = torch.ones_like(self.inner[0].weight)
+    return self.inner(x)
+
+
+UNTIDY = [
+    draws_from_numpy, only_draws, notes, lists, writes, hooks, counts_backward_passes,
+    gives_a_weight_a_gradient,
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:a forward pass of")
+@pytest.mark.parametrize("implementation", ["reference", "fused"])
+@pytest.mark.parametrize("what", UNTIDY)
+def test_what_a_pass_leaves_behind_is_seen_and_put_back(what, implementation):
+    module = Does(what)
+    module.seen = []
+    module.__dict__.update(last=(), what_numpy_gave=0.0)  # they are there before, and change
+    model, x = bridge.wrap(module), images()
+
+    def state():
+        hooks = len(module.inner._forward_hooks)
+        numbers = np.random.get_state()[2], random.getstate(), float(module.count)
+        return hooks, numbers, list(module.seen), module.last, module.inner[0].weight.grad
+
+    before = state()
+    assert not model.habits(x).tidy
+    for _ in range(2):
+        bridge.run("saliency", model, x, LABELS, implementation=implementation)
+        assert state() == before
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 6])
 @pytest.mark.parametrize(
     "what, words",
@@ -98,7 +170,7 @@ def test_also_where_all_images_are_the_same(same):
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_function_of_one_image_is_believed_in_every_precision(build, dtype, count):
     model = bridge.wrap(seeded(build).to(dtype), mean=0.4, std=0.3)
-    assert model.habits(images(count).to(dtype)) == bridge.core.habits.Habits()
+    assert model.habits(images(count).to(dtype)) == bridge.core.habits.Habits(tidy=True)
 
 
 def test_also_under_autocast_and_on_the_embedded_model(fashion):
