@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bridge.core.state import frozen
     from bridge.core.types import BridgeWarning, Run, Unsupported
     from bridge.load import load_batch, load_data, load_model
+    from bridge.metrics.measure import measure
+    from bridge.metrics.ranking import measure_all, ranked
     from bridge.study.benchmark import benchmark
     from bridge.study.benchmark_record import Benchmark
     from bridge.study.compare import compare
@@ -46,7 +48,10 @@ _WHERE = {
     "load_batch": "load",
     "load_data": "load",
     "load_model": "load",
+    "measure": "metrics.measure",
+    "measure_all": "metrics.ranking",
     "methods": "core.registry",
+    "ranked": "metrics.ranking",
     "run": "core.engine",
     "run_study": "study.whole.run",
     "wrap": "core.model",
@@ -91,8 +96,11 @@ __all__ = [
     "load_batch",
     "load_data",
     "load_model",
+    "measure",
+    "measure_all",
     "methods",
     "norms",
+    "ranked",
     "registry",
     "run",
     "run_study",

@@ -1,3 +1,3 @@
 """Numbers about outputs: agreement (two implementations of one method), similarity (two methods),
-attack audits.
+attack audits, and the metrics of explanations: one file and one registration each.
 """

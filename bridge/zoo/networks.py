@@ -102,3 +102,22 @@ class DigitsCNN(_Classifier):
             features=[*_block(1, 1, 16), *_block(2, 16, 32), ("pool2", nn.MaxPool2d(2))],
             head=[("flatten", nn.Flatten()), ("linear", nn.Linear(32 * 4 * 4, 10))],
         )
+
+
+class PlantedCNN(_Classifier):
+    """Three 3x3 convolutions and a maximum over places: a trigger counts wherever it stands."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__(
+            features=[
+                *_block(1, channels, 16),
+                *_block(2, 16, 32),
+                ("pool2", nn.MaxPool2d(2)),
+                *_block(3, 32, 32),
+            ],
+            head=[
+                ("pool", nn.AdaptiveMaxPool2d(1)),
+                ("flatten", nn.Flatten()),
+                ("linear", nn.Linear(32, classes)),
+            ],
+        )

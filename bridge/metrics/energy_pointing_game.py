@@ -1,0 +1,23 @@
+"""The energy-based pointing game: how much of the map lies on the truth?"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bridge.core.model import ModelAdapter
+from bridge.metrics._pixels import pixel_values
+from bridge.metrics._truth import checked_masks
+from bridge.metrics.registry import metric
+
+
+@metric("energy_pointing_game", better="higher", paper="arXiv:1910.01279", needs=("masks",))
+def energy_pointing_game(
+    model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, *, masks: Tensor
+) -> Tensor:
+    """sum of the map's positive part on the mask / sum of its positive part, (n,).
+
+    Wang et al. 2020 (Score-CAM), section 4.4. NaN where nothing is positive.
+    """
+    truth = checked_masks(masks, x)
+    values = pixel_values(maps, (x.shape[2], x.shape[3])).clamp(min=0)
+    return (values * truth).flatten(1).sum(1) / values.flatten(1).sum(1)

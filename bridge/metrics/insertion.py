@@ -1,0 +1,39 @@
+"""Insertion: how fast the score rises while the pixels that the map calls important are shown."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bridge.core.model import ModelAdapter
+from bridge.metrics._curve import Curve, passes_of, replaced_curve
+from bridge.metrics._pixels import pixel_values, positions
+from bridge.metrics._replacement import Replacement, replacement
+from bridge.metrics._score import Score
+from bridge.metrics.deletion import Step
+from bridge.metrics.registry import metric
+
+
+@metric(
+    "insertion",
+    better="higher",
+    paper="arXiv:1806.07421",
+    passes=lambda pixels, step=None, **_: passes_of(pixels, step),
+)
+def insertion(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    maps: Tensor,
+    *,
+    step: Step = None,
+    baseline: Replacement = "blur",
+    score: Score = "probability",
+) -> tuple[Tensor, Curve]:
+    """The area under the score over the share of pixels shown, most important first, (n,).
+
+    RISE (Petsiuk et al. 2018): from `baseline` (the blurred image) to the image itself, in the
+    order and by the steps of `deletion`.
+    """
+    place = positions(pixel_values(maps, (x.shape[2], x.shape[3])))
+    curve = replaced_curve(model, target, replacement(x, baseline), x, place, step, score)
+    return curve.area(), curve

@@ -1,0 +1,74 @@
+"""Max-sensitivity: how much the explanation changes where the image changes a little."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from bridge.core.model import ModelAdapter
+from bridge.core.parameters import Domain, Draw, Samples
+from bridge.metrics.measure import Explainer
+from bridge.metrics.registry import metric
+
+Radius = Annotated[float, Domain(low=0, unit="Linf, in pixel units")]
+
+
+@metric(
+    "max_sensitivity", better="lower", paper="arXiv:1901.09392", random=True, needs=("explain",)
+)
+def max_sensitivity(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    maps: Tensor,
+    *,
+    explain: Explainer,
+    radius: Radius = 0.02,
+    samples: Samples = 10,
+    noise: Draw = None,
+) -> Tensor:
+    """max over |d|_inf <= radius of |map(x + d) - map(x)|_2 / |map(x)|_2, (n,).
+
+    Yeh et al. 2019, definition 3.1, by `samples` uniform draws (`noise`, (samples, n, c, h, w),
+    gives them); relative to the map's own norm, as every library has it (the paper's definition is
+    not). NaN where the map is all zero. x + d may leave the bounds by the radius.
+    """
+    if noise is None:
+        noise = radius * (2 * torch.rand(samples, *x.shape, dtype=x.dtype, device=x.device) - 1)
+    own = maps.double().flatten(1)
+    changes = [(explain(x + each).double().flatten(1) - own).norm(dim=1) for each in noise]
+    norm = own.norm(dim=1)
+    return torch.where(norm > 0, torch.stack(changes).amax(0) / norm, float("nan"))
+
+
+@max_sensitivity.twin("captum")
+def captum(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    maps: Tensor,
+    *,
+    explain: Explainer,
+    radius: float,
+    samples: int,
+    noise: Tensor | None,
+) -> Tensor:
+    from captum.metrics import sensitivity_max
+
+    if noise is None:
+        noise = radius * (2 * torch.rand(samples, *x.shape, dtype=x.dtype, device=x.device) - 1)
+    left = iter(noise)
+
+    def perturbed(inputs: Tensor) -> Tensor:
+        return inputs + next(left)
+
+    def explained(inputs: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+        # Captum gives the first time a tuple and expects one, and then what `perturbed` gave.
+        return (explain(inputs[0]),) if isinstance(inputs, tuple) else explain(inputs)
+
+    return sensitivity_max(
+        explained, (x,), perturb_func=perturbed, n_perturb_samples=len(noise),
+        max_examples_per_batch=len(x),
+    )  # fmt: skip

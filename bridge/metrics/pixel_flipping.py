@@ -1,0 +1,39 @@
+"""Pixel flipping: the mean fall of the score while important pixels are replaced (AOPC)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bridge.core.model import ModelAdapter
+from bridge.metrics._curve import Curve, passes_of, replaced_curve
+from bridge.metrics._pixels import pixel_values, positions
+from bridge.metrics._replacement import Replacement, replacement
+from bridge.metrics._score import Score
+from bridge.metrics.deletion import Step
+from bridge.metrics.registry import metric
+
+
+@metric(
+    "pixel_flipping",
+    better="higher",
+    paper="arXiv:1509.06321",
+    passes=lambda pixels, step=None, **_: passes_of(pixels, step),
+)
+def pixel_flipping(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    maps: Tensor,
+    *,
+    step: Step = None,
+    baseline: Replacement = "mean",
+    score: Score = "logit",
+) -> tuple[Tensor, Curve]:
+    """mean over k = 0 .. L of f(x) - f(x with the k first groups of pixels replaced), (n,).
+
+    The area over the perturbation curve (Samek et al. 2017, eq. 12; Bach et al. 2015), whole
+    pixels, all channels at once. The sum has L + 1 terms, of which the first is zero.
+    """
+    place = positions(pixel_values(maps, (x.shape[2], x.shape[3])))
+    curve = replaced_curve(model, target, x, replacement(x, baseline), place, step, score)
+    return (curve.values[:, :1] - curve.values).mean(1), curve
