@@ -182,6 +182,35 @@ class MethodChoice:
 
 
 @dataclass(frozen=True)
+class MetricChoice:
+    """Which metrics of the maps."""
+
+    chosen: tuple[str, ...] | None = option(
+        "--metrics",
+        type=names,
+        metavar="NAMES",
+        help="Measure the attributions' maps too, comma-separated: deletion,insertion,... "
+        "[default: none; see `gradbridge methods`].",
+    )
+    parameters: tuple[Parameter, ...] = option(
+        "--metric-param",
+        type=parameter,
+        multiple=True,
+        metavar="METRIC.NAME=VALUE",
+        help="A metric's parameter. Repeatable.",
+    )
+
+    @property
+    def params(self) -> dict[str, dict[str, Any]]:
+        """The metrics by name, with their parameters. Raises KeyError for one not asked for."""
+        given = by_method(self.parameters)
+        for name in given:
+            if name not in (self.chosen or ()):
+                raise KeyError(f"--metric-param is for {name!r}, which --metrics does not name")
+        return {name: given.get(name, {}) for name in self.chosen or ()}
+
+
+@dataclass(frozen=True)
 class AttackSizes:
     """The epsilons of the attacks, by norm."""
 

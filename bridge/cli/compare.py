@@ -17,6 +17,7 @@ from bridge.cli._options import (
     AttackSizes,
     ImageChoice,
     MethodChoice,
+    MetricChoice,
     ModelChoice,
     gather,
     option,
@@ -47,7 +48,13 @@ class Output:
 
 
 @click.command()
-@gather(model=ModelChoice, images=ImageChoice, methods=MethodChoice, sizes=AttackSizes)
+@gather(
+    model=ModelChoice,
+    images=ImageChoice,
+    methods=MethodChoice,
+    sizes=AttackSizes,
+    metrics=MetricChoice,
+)
 @click.option(
     "--target",
     type=click.Choice(["labels", "predicted"]),
@@ -78,6 +85,7 @@ def compare(
     images: ImageChoice,
     methods: MethodChoice,
     sizes: AttackSizes,
+    metrics: MetricChoice,
     target: str | None,
     judged: str | None,
     time_limit: float | None,
@@ -117,6 +125,7 @@ def compare(
                     target="predicted" if target == "predicted" else None,
                     params=methods.params,
                     epsilons=sizes.given,
+                    metrics=metrics.params,
                     judged=_count(judged),
                     time_limit=float("inf") if time_limit is None else time_limit,
                     repeats=3 if repeats is None else repeats,

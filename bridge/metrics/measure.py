@@ -168,7 +168,8 @@ class Explainer:
         model = self._model if model is None else model
         target = self._target if target is None else target
         if not isinstance(self._how, str):
-            maps: Tensor = self._how(model, x, target)
+            returned = self._how(model, x, target)
+            maps: Tensor = returned[0] if isinstance(returned, tuple) else returned
             return maps
         method = method_of(self._how)
         if method.kind != "attribution":

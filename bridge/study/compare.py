@@ -21,7 +21,15 @@ from bridge.study.interruption import interruptible
 from bridge.study.keep import keeper
 from bridge.study.measure import SHORT, Timing
 from bridge.study.question import question
-from bridge.study.request import Epsilons, Functions, Params, Request, checked
+from bridge.study.request import (
+    Epsilons,
+    Functions,
+    Metrics,
+    Params,
+    Request,
+    checked,
+    known_metrics,
+)
 from bridge.study.sample import sample
 from bridge.study.stages import fill
 from bridge.tables import Evidence, Table, tables
@@ -39,6 +47,7 @@ def compare(
     target: Any = None,
     params: Params | None = None,
     epsilons: Epsilons | None = None,
+    metrics: Metrics | None = None,
     judged: int | str | None = None,
     time_limit: float = float("inf"),
     repeats: int = 3,
@@ -54,7 +63,8 @@ def compare(
     both take the class that the model predicts, and the comparison says so first. `methods` and
     `implementations` default to all there are; `functions={"fgsm": mine}` adds your own.
     `params={"pgd": {"steps": 10}}` changes parameters. `epsilons` is a list for the Linf attacks,
-    or {"linf": [...], "l2": [...], "pgd": [...]} by norm or method.
+    or {"linf": [...], "l2": [...], "pgd": [...]} by norm or method. `metrics=["deletion"]`, or
+    {"deletion": {"step": 28}}, measures the attributions' maps too (see `bridge.measure`).
 
     Results first, proof on a sample: each method runs once on all images, by its quickest
     implementation, ours; then every implementation is held against the reference, in float64, on
@@ -95,6 +105,7 @@ def compare(
         request = checked(
             asked.x, asked.model.bounds, methods, implementations, functions, params, epsilons
         )
+        measured = known_metrics(metrics)
         places = sample(judged, request, asked.x)
         if asked.model.habits(asked.x).batch is not None:
             places = None  # it takes no other number of images
@@ -108,6 +119,7 @@ def compare(
         request.params,
         asked.labelled,
         places,
+        measured,
     )
     evidence.failures += [
         Failure("", "", "model", BridgeWarning.__name__, text)
@@ -116,6 +128,8 @@ def compare(
     card |= {"id": uuid.uuid4().hex, "seed": seed, "repeats": repeats}
     card["judged"] = {"images": None if places is None else list(places), "of": len(asked.x)}
     card |= request.described() | asked.described()
+    if measured:
+        card["metrics"] = {name: dict(params) for name, params in measured.items()}
 
     def compared(part: Evidence, whole: Evidence) -> Comparison:
         """The tables and outputs of a part, and what is said of the whole."""

@@ -15,6 +15,7 @@ from bridge.core.method import Method, name_of, several, sizes
 from bridge.core.registry import get
 from bridge.core.registry import methods as all_methods
 from bridge.core.tags import Function
+from bridge.metrics.registry import get as metric_of
 
 # Sizes that attacks are compared at: in Linf 2 and the usual 8 of 255 steps, in L2 half and twice
 # the usual 0.5. In another norm an attack runs at its default.
@@ -23,6 +24,7 @@ EPSILONS: dict[str, tuple[float, ...]] = {"linf": (2 / 255, 8 / 255), "l2": (0.2
 Functions = Mapping[str, Function | Sequence[Function]]
 Params = Mapping[str, Mapping[str, Any]]
 Epsilons = Sequence[float] | Mapping[str, Sequence[float]]
+Metrics = Sequence[str] | Params
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,21 @@ def _refuse_unused(by_name: Mapping[str, Any], attacks: Sequence[Method], stated
                 f"epsilons for {name} are given, and no attack that is compared takes them"
                 + (": those of other attacks are named by norm, linf or l2" if attacks else "")
             )
+
+
+def known_metrics(metrics: Metrics | None) -> Params:
+    """The metrics by name, with their parameters over the defaults.
+
+    Raises KeyError for an unknown one, TypeError and ValueError for parameters that make no sense.
+    """
+    if isinstance(metrics, str):
+        raise TypeError(f"metrics are a list of names, got the text {metrics!r}")
+    given = metrics if isinstance(metrics, Mapping) else {name: {} for name in metrics or ()}
+    for name, params in given.items():
+        metric = metric_of(name)
+        what_maps_bring = {"explain": None} if "explain" in metric.needs else {}
+        metric.bind({**what_maps_bring, **params})
+    return given
 
 
 def expect_known(name: str, known: Iterable[str], what: str) -> None:

@@ -56,8 +56,9 @@ class Evidence:
 
     `x` (n, c, h, w) and `labels`, `target` (n,) are on the model's device, outputs on the CPU.
     `params` are all parameters of each method, without its epsilons. Not `labelled`: `labels` are
-    the model's own predictions. `failures` says what could not be had; a table adds what it could
-    not compute. `stopped` says who ended it early.
+    the model's own predictions. `metrics` are those of the maps, with their parameters. `failures`
+    says what could not be had; a table adds what it could not compute. `stopped` says who ended it
+    early.
     """
 
     model: ModelAdapter
@@ -68,6 +69,7 @@ class Evidence:
     params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     labelled: bool = True
     sample: tuple[int, ...] | None = None
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
     timed: list[Cell] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)

@@ -8,7 +8,16 @@ import pytest
 import bridge
 from bridge.tables import Column, Evidence, _table, epsilon_text, table, tables, views
 
-ORDER = ["agreement", "attacks", "runtime", "similarity", "shift", "predictions", "failures"]
+ORDER = [
+    "agreement",
+    "attacks",
+    "runtime",
+    "similarity",
+    "metrics",
+    "shift",
+    "predictions",
+    "failures",
+]
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+"""Metrics: how good are the maps, by the metrics that were asked for, beside maps of no model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from bridge.core.method import Method
+from bridge.metrics.baselines import baseline_maps
+from bridge.metrics.measure import measure
+from bridge.metrics.ranking import ranked
+from bridge.metrics.registry import get
+from bridge.metrics.registry import metrics as known
+from bridge.tables import Column, Evidence, Frames, View, records, table
+
+WAY = {"lower": " ↓", "higher": " ↑", "neither": ""}
+
+metrics = table(
+    "metrics",
+    heading="Metrics of the maps",
+    columns=[
+        Column("method", key=True),
+        Column("control", choices=("", "control")),
+        Column("metric", key=True),
+        Column("image", number=True, low=0),
+        Column("value", format=".3g"),
+    ],
+    note=(
+        "Means over the images; ↓ less, ↑ more is better. A control looks at no model: a method "
+        "that does not beat it says nothing."
+    ),
+    order=45,
+    long=True,
+)
+
+
+@metrics.fill
+def rows(evidence: Evidence) -> Iterator[dict[str, Any]]:
+    """Each metric of each attribution's map on all images, and of the controls' maps."""
+    if not evidence.metrics:
+        return
+    for method, maps in evidence.maps().items():
+        explain = partial(_explained, method, evidence.params.get(method.name, {}))
+        yield from _measured(evidence, method.name, "", maps.to(evidence.x), {"explain": explain})
+    for name, maps in baseline_maps(evidence.x, seed=evidence.seed).items():
+        yield from _measured(evidence, name, "control", maps, {})
+
+
+def _explained(
+    method: Method, params: Mapping[str, Any], model: Any, x: Tensor, target: Tensor
+) -> Tensor:
+    """A method's maps of other images, by its quickest implementation of ours."""
+    maps: Tensor = (method.fast or method.reference)(model, x, target, **method.bind(params))
+    return maps
+
+
+def _measured(
+    evidence: Evidence, method: str, control: str, maps: Tensor, more: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """A row a metric and image. What cannot be had of a method is a failure."""
+    for name, params in evidence.metrics.items():
+        metric = get(name)
+        needs_explainer = "explain" in metric.needs
+        if control and (needs_explainer or "full" in metric.needs):
+            continue  # a map of no model explains no other image, and has one channel
+        try:
+            values = measure(
+                name, evidence.model, evidence.x, evidence.target, maps,
+                seed=evidence.seed, **(more if needs_explainer else {}), **params,
+            )  # fmt: skip
+        except Exception as error:
+            evidence.failed(method, "", f"metric {name}", error)
+            continue
+        for index, value in enumerate(values.tolist()):
+            yield {
+                "method": method, "control": control, "metric": name,
+                "image": index, "value": value,
+            }  # fmt: skip
+
+
+@metrics.viewed
+def view(frame: pd.DataFrame, frames: Frames) -> View:
+    """Methods x metrics, the best mean rank first, with how far the metrics disagree about it."""
+    measured = frame.assign(control=frame["control"] != "", error="")
+    ours = measured[measured["metric"].isin(known())]
+    order = ranked(ours) if len(ours) else pd.DataFrame()
+    names = list(dict.fromkeys(frame["metric"]))
+    columns = [
+        Column("method"),
+        Column("rank", heading="mean rank", format=".1f", better="lower"),
+        Column("disagreement", heading="+-", format=".1f"),
+        *(Column(name, heading=_heading(name), format=".3g") for name in names),
+    ]
+    means = frame.groupby(["method", "metric"])["value"].mean()
+    texts, values = [], []
+    for row in records(order.reset_index()):
+        method = row["method"]
+        shown = f"{method} (control)" if row["control"] else method
+        found = {
+            "method": shown, "rank": row["mean_rank"], "disagreement": row["disagreement"],
+            **{name: float(means.get((method, name), math.nan)) for name in names},
+        }  # fmt: skip
+        texts.append([column.show(found) for column in columns])
+        values.append([found[column.name] for column in columns])
+    undefined = int(frame["value"].isna().sum())
+    remarks = [f"{undefined} values are not defined (a map that is all zero)."] if undefined else []
+    return View(columns, texts, metrics.note, remarks, values=values)
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", " ") + (WAY[get(name).better] if name in known() else "")
