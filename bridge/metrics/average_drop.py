@@ -18,3 +18,20 @@ def average_drop(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -
     """
     whole, shown = confidences(model, x, target, maps)
     return (whole - shown).clamp(min=0) / whole
+
+
+@average_drop.variant("a gain in confidence counts as a negative drop")
+def signed(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Tensor:
+    whole, shown = confidences(model, x, target, maps)
+    return (whole - shown) / whole
+
+
+@average_drop.variant("it is in percent")
+def percent(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Tensor:
+    return 100 * average_drop(model, x, target, maps)
+
+
+@average_drop.variant("it is not divided by the confidence in the whole image")
+def absolute(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Tensor:
+    whole, shown = confidences(model, x, target, maps)
+    return (whole - shown).clamp(min=0)

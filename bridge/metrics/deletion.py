@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import torch
 from torch import Tensor
 
 from bridge.core.model import ModelAdapter
@@ -42,3 +43,43 @@ def deletion(
     place = positions(pixel_values(maps, (x.shape[2], x.shape[3])))
     curve = replaced_curve(model, target, x, replacement(x, baseline), place, step, score)
     return curve.area(), curve
+
+
+@deletion.variant("the least important pixels go first")
+def least_first(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Any:
+    return deletion(model, x, target, -maps, **params)
+
+
+@deletion.variant("the map's absolute values order the pixels")
+def by_size(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Any:
+    return deletion(model, x, target, maps.abs(), **params)
+
+
+@deletion.variant("every point counts alike: the area is the mean of the curve, not the trapezoid")
+def mean_of_points(
+    model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any
+) -> Any:
+    return deletion(model, x, target, maps, **params)[1].values.mean(1)
+
+
+@deletion.variant("the first point, with nothing replaced, is left out")
+def without_start(
+    model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any
+) -> Any:
+    curve = deletion(model, x, target, maps, **params)[1]
+    return Curve(curve.at[1:], curve.values[:, 1:]).area()
+
+
+@deletion.variant("the area is not divided by the number of steps (dx = 1)")
+def unit_steps(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Any:
+    return torch.trapezoid(deletion(model, x, target, maps, **params)[1].values, dim=1)
+
+
+@deletion.variant("the score is the logit, not the probability")
+def of_logits(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Any:
+    return deletion(model, x, target, maps, **{**params, "score": "logit"})
+
+
+@deletion.variant("it replaces pixels by the image's mean colour, not by zero")
+def by_mean(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Any:
+    return deletion(model, x, target, maps, **{**params, "baseline": "mean"})

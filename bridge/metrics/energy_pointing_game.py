@@ -21,3 +21,20 @@ def energy_pointing_game(
     truth = checked_masks(masks, x)
     values = pixel_values(maps, (x.shape[2], x.shape[3])).clamp(min=0)
     return (values * truth).flatten(1).sum(1) / values.flatten(1).sum(1)
+
+
+@energy_pointing_game.variant("the absolute values are the energy, not the positive part")
+def by_size(
+    model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, *, masks: Tensor
+) -> Tensor:
+    values = pixel_values(maps, (x.shape[2], x.shape[3])).abs()
+    return energy_pointing_game(model, x, target, values[:, None], masks=masks)
+
+
+@energy_pointing_game.variant("the negative values are not left out")
+def signed(
+    model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, *, masks: Tensor
+) -> Tensor:
+    values = pixel_values(maps, (x.shape[2], x.shape[3]))
+    truth = checked_masks(masks, x)
+    return (values * truth).flatten(1).sum(1) / values.flatten(1).sum(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,5 +20,22 @@ def entropy(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Ten
     equal. NaN for a map that is all zero.
     """
     values = pixel_values(maps, (x.shape[2], x.shape[3])).abs().flatten(1)
+    p = values / values.sum(1, keepdim=True)
+    return -torch.special.xlogy(p, p).sum(1)
+
+
+@entropy.variant("the logarithm is to the base 2")
+def in_bits(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Tensor:
+    return entropy(model, x, target, maps) / math.log(2)
+
+
+@entropy.variant("it is divided by its largest value, ln d")
+def relative(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Tensor:
+    return entropy(model, x, target, maps) / math.log(x.shape[2] * x.shape[3])
+
+
+@entropy.variant("the channels are not summed first")
+def of_channels(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Tensor:
+    values = maps.double().abs().flatten(1)
     p = values / values.sum(1, keepdim=True)
     return -torch.special.xlogy(p, p).sum(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -100,3 +100,25 @@ def captum(
         model, perturbed, x, maps, baselines=start, target=target,
         n_perturb_samples=len(noise), normalize=scaled,
     )  # fmt: skip
+
+
+@infidelity.variant("the noise is added to the image, not taken from it")
+def added(
+    model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, *, noise: Tensor, **params: Any
+) -> Tensor:
+    # I . map keeps its sign and the change does not: as if the map were turned round.
+    return infidelity(model, x, target, -maps, noise=-noise, **params)
+
+
+@infidelity.variant("a contribution is not divided by x - baseline")
+def undivided(
+    model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any
+) -> Tensor:
+    return infidelity(model, x, target, maps, **{**params, "speaks_of": "sensitivity"})
+
+
+@infidelity.variant("the map is scaled by the best factor where that was not asked for")
+def always_scaled(
+    model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any
+) -> Tensor:
+    return infidelity(model, x, target, maps, **{**params, "scaled": True})

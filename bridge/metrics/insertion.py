@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from bridge.core.model import ModelAdapter
@@ -37,3 +39,25 @@ def insertion(
     place = positions(pixel_values(maps, (x.shape[2], x.shape[3])))
     curve = replaced_curve(model, target, replacement(x, baseline), x, place, step, score)
     return curve.area(), curve
+
+
+@insertion.variant("the least important pixels are shown first")
+def least_first(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Any:
+    return insertion(model, x, target, -maps, **params)
+
+
+@insertion.variant("the map's absolute values order the pixels")
+def by_size(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Any:
+    return insertion(model, x, target, maps.abs(), **params)
+
+
+@insertion.variant("every point counts alike: the area is the mean of the curve, not the trapezoid")
+def mean_of_points(
+    model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any
+) -> Any:
+    return insertion(model, x, target, maps, **params)[1].values.mean(1)
+
+
+@insertion.variant("it starts from black, not from the blurred image")
+def from_black(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Any:
+    return insertion(model, x, target, maps, **{**params, "baseline": "zero"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -72,3 +72,22 @@ def captum(
         explained, (x,), perturb_func=perturbed, n_perturb_samples=len(noise),
         max_examples_per_batch=len(x),
     )  # fmt: skip
+
+
+@max_sensitivity.variant("it is not divided by the norm of the map (as the paper's definition)")
+def absolute(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Tensor:
+    return max_sensitivity(model, x, target, maps, **params) * maps.double().flatten(1).norm(dim=1)
+
+
+@max_sensitivity.variant("it is the mean over the draws, not their maximum")
+def mean_over_draws(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    maps: Tensor,
+    *,
+    noise: Tensor,
+    **params: Any,
+) -> Tensor:
+    each = [max_sensitivity(model, x, target, maps, noise=one[None], **params) for one in noise]
+    return torch.stack(each).mean(0)

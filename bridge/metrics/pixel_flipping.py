@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from bridge.core.model import ModelAdapter
@@ -37,3 +39,20 @@ def pixel_flipping(
     place = positions(pixel_values(maps, (x.shape[2], x.shape[3])))
     curve = replaced_curve(model, target, x, replacement(x, baseline), place, step, score)
     return (curve.values[:, :1] - curve.values).mean(1), curve
+
+
+@pixel_flipping.variant("it is the area under the score, not the mean fall (deletion)")
+def area_under(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Any:
+    return pixel_flipping(model, x, target, maps, **params)[1].area()
+
+
+@pixel_flipping.variant("the sum is divided by L, not by L + 1")
+def by_steps(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Any:
+    values, curve = pixel_flipping(model, x, target, maps, **params)
+    points = len(curve.at)
+    return values * points / (points - 1)
+
+
+@pixel_flipping.variant("the least important pixels go first")
+def least_first(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Any:
+    return pixel_flipping(model, x, target, -maps, **params)

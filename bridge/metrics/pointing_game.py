@@ -24,3 +24,17 @@ def pointing_game(
     values = pixel_values(maps, (x.shape[2], x.shape[3])).flatten(1)
     largest = values == values.amax(1, keepdim=True)
     return (largest & truth.flatten(1)).sum(1).double() / largest.sum(1)
+
+
+@pointing_game.variant("a map that is the same everywhere is a hit")
+def any_largest(
+    model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, *, masks: Tensor
+) -> Tensor:
+    return (pointing_game(model, x, target, maps, masks=masks) > 0).double()
+
+
+@pointing_game.variant("the absolute values point")
+def by_size(
+    model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, *, masks: Tensor
+) -> Tensor:
+    return pointing_game(model, x, target, maps.abs(), masks=masks)

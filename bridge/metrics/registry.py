@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from bridge.core.method import Variant
 from bridge.core.parameters import domains
 from bridge.core.registration import check_function, check_name, words
 from bridge.core.tags import Function
@@ -49,6 +50,7 @@ class Metric:
     random: bool = False
     passes: Callable[..., float] | None = None
     twins: dict[str, Function] = field(default_factory=dict)
+    variants: list[Variant] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.reference)
@@ -110,6 +112,15 @@ class Metric:
             check_name(library, f"a twin of {self.name}")
             check_function(function, f"{library}'s {self.name}")
             self.twins[library] = function
+            return function
+
+        return register
+
+    def variant(self, sentence: str) -> Callable[[Function], Function]:
+        """Register a known deviation: a function with the reference's signature."""
+
+        def register(function: Function) -> Function:
+            self.variants.append(Variant(sentence, function))
             return function
 
         return register

@@ -21,3 +21,22 @@ def sparseness(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> 
     d = values.shape[1]
     weights = (d - torch.arange(1, d + 1).to(values) + 0.5) / d
     return 1 - 2 * (values * weights).sum(1) / values.sum(1)
+
+
+@sparseness.variant("the values are not made positive")
+def of_signed(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Tensor:
+    values = pixel_values(maps, (x.shape[2], x.shape[3])).flatten(1).sort(1).values
+    d = values.shape[1]
+    weights = (d - torch.arange(1, d + 1).to(values) + 0.5) / d
+    return 1 - 2 * (values * weights).sum(1) / values.sum(1)
+
+
+@sparseness.variant("it is the Gini index of channel values, not of pixels")
+def of_channels(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Tensor:
+    return sparseness(model, x, target, maps.flatten(2).flatten(1)[:, None, None])
+
+
+@sparseness.variant("it lacks the correction (d + 1) / d - 1 of the index")
+def uncorrected(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Tensor:
+    values = pixel_values(maps, (x.shape[2], x.shape[3])).abs().flatten(1)
+    return sparseness(model, x, target, maps) - 1 / values.shape[1]
