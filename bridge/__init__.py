@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bridge.core.state import frozen
     from bridge.core.types import BridgeWarning, Run, Unsupported
     from bridge.load import load_batch, load_data, load_model
+    from bridge.metrics.explanation_attack import attack_explanation
     from bridge.metrics.measure import measure
     from bridge.metrics.ranking import measure_all, ranked
     from bridge.study.benchmark import benchmark
@@ -40,6 +41,7 @@ _WHERE = {
     "Study": "study.whole.study",
     "Unsupported": "core.types",
     "attack": "core.registry",
+    "attack_explanation": "metrics.explanation_attack",
     "attribution": "core.registry",
     "benchmark": "study.benchmark",
     "check": "conformance",
@@ -87,6 +89,7 @@ __all__ = [
     "Study",
     "Unsupported",
     "attack",
+    "attack_explanation",
     "attribution",
     "benchmark",
     "check",

@@ -71,7 +71,7 @@ def check_metric(
 
 
 def worlds(metric: Metric, seed: int) -> list[MetricWorld]:
-    """Two networks with signed maps; coarse maps, and maps with ties, where the metric takes them."""
+    """Two networks with signed maps; coarse maps and maps with ties where they are taken."""
     with seeded(seed):
         smooth = nn.Sequential(
             nn.Conv2d(2, 4, 3, padding=1), nn.Softplus(), nn.AvgPool2d(2), nn.Flatten(),

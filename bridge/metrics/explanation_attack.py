@@ -1,0 +1,208 @@
+"""Attacks on explanations: images that look the same and are classified the same, with other maps.
+
+Not the label but the map is attacked. What survives it is an explanation that one can rely on.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from bridge.core.engine import session
+from bridge.core.gradients import input_gradient, predict, target_logits
+from bridge.core.model import ModelAdapter
+from bridge.core.norms import per_image, project_linf
+from bridge.core.parameters import Domain, check_positive, check_seed, check_whole
+from bridge.core.preflight import preflight
+from bridge.core.state import seeded
+from bridge.core.turns import turn
+from bridge.metrics.similarity import ranks, spearman
+
+Goal = Literal["top_k", "mass_centre", "target_map", "random_sign"]
+BETA = 30.0  # of softplus: its kink is as wide as a thirtieth, and it has a second derivative
+
+
+@dataclass(frozen=True)
+class ExplanationAttack:
+    """Images (n, c, h, w) whose maps were attacked, and how far those moved, (n,) each.
+
+    `before` and `after` are the maps (n, h, w), each summing to 1. `top_k` is the share of the `k`
+    most important pixels that stayed among them, `spearman` the rank correlation, `centre` how many
+    pixels the centre of mass moved. Every image is classified as before.
+    """
+
+    images: Tensor
+    before: Tensor
+    after: Tensor
+    k: int
+    top_k: Tensor
+    spearman: Tensor
+    centre: Tensor
+
+
+@torch.inference_mode(False)
+def attack_explanation(
+    model: nn.Module,
+    x: Tensor,
+    target: Any,
+    *,
+    goal: Goal = "top_k",
+    epsilon: float = 8 / 255,
+    steps: int = 50,
+    step_size: float | None = None,
+    share: float = 0.02,
+    towards: Tensor | None = None,
+    beta: float = BETA,
+    seed: int = 0,
+) -> ExplanationAttack:
+    """max D(map(x + d)) over |d|_inf <= epsilon with the predicted class unchanged.
+
+    The map is |d logit_t / d x| summed over channels and scaled to sum 1. D by `goal`: "top_k",
+    minus its sum over the `share` most important pixels; "mass_centre", how far its centre moves
+    (both Ghorbani et al. 2019, arXiv:1710.10547); "target_map", minus its squared distance to the
+    map `towards` (n, h, w) (Dombrowski et al. 2019, arXiv:1906.07983). "random_sign", noise of the
+    same size, is the control. `steps` of `step_size` (default: epsilon / 10) by the sign of D's
+    gradient, on a copy with softplus(`beta`) in place of nn.ReLU, which has no second derivative;
+    what counts, and which iterate is the best, is seen on the model itself.
+
+    Model, images and random state are left as they were. Raises ValueError for a request that makes
+    no sense, and for a model whose ReLUs are functional calls.
+    """
+    if goal not in get_args(Goal):
+        raise ValueError(f"unknown goal {goal!r}: expected one of {', '.join(get_args(Goal))}")
+    if (towards is None) == (goal == "target_map"):
+        raise ValueError('towards (n, h, w) is the map to reach: give it with goal="target_map"')
+    check_whole("steps", steps, 1)
+    check_positive("beta", beta)
+    Domain(low=0, high=1).check("share", share)
+    Domain(low=0).check("epsilon", epsilon)
+    check_seed(seed)
+    size = epsilon / 10 if step_size is None else check_positive("step_size", step_size)
+    with turn():
+        adapter, images, classes = preflight(model, x, target, what="target")
+        if towards is not None and tuple(towards.shape) != (len(images), *images.shape[2:]):
+            shape = (len(images), *images.shape[2:])
+            raise ValueError(f"towards has shape {tuple(towards.shape)}, expected {shape}")
+        with seeded(seed), session(adapter):
+            best = _attacked(
+                adapter, images, classes, goal, epsilon, steps, size, share, towards, beta
+            )
+            before, after = (_map(adapter, each, classes) for each in (images, best))
+    k = max(1, round(share * before[0].numel()))
+    return ExplanationAttack(
+        best,
+        before,
+        after,
+        k,
+        (_top(before, k) & _top(after, k)).sum(1).double() / k,
+        spearman(ranks(before), ranks(after)),
+        (_centre(before) - _centre(after)).norm(dim=1).double(),
+    )
+
+
+def _attacked(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    goal: Goal,
+    epsilon: float,
+    steps: int,
+    size: float,
+    share: float,
+    towards: Tensor | None,
+    beta: float,
+) -> Tensor:
+    """Of all iterates that keep their class the one whose map moved the most, image by image."""
+    low, high = model.bounds
+    before, predicted = _map(model, x, target), predict(model, x)
+    most = _top(before, max(1, round(share * before[0].numel())))
+
+    def moved(map_: Tensor) -> Tensor:
+        if goal == "mass_centre":
+            return (_centre(map_) - _centre(before)).norm(dim=1)
+        if goal == "target_map" and towards is not None:
+            wanted = towards.to(map_) / towards.to(map_).sum((1, 2), keepdim=True)
+            return -(map_ - wanted).square().sum((1, 2))
+        return -(map_.flatten(1) * most).sum(1)
+
+    smooth = _softened(model, x, beta)
+    best, score = x.clone(), moved(before)
+    current = x.clone()
+    for _ in range(1 if goal == "random_sign" else steps):
+        if goal == "random_sign":
+            current = x + epsilon * torch.randn_like(x).sign()
+        else:
+            # The centre has no gradient where it stands still: a first step of noise moves it.
+            if torch.equal(current, x):
+                current = (x + size * torch.randn_like(x).sign()).clamp(low, high)
+            current = current + size * _gradient(smooth, current, target, moved).sign()
+        current = project_linf(current, x, epsilon).clamp(low, high)
+        now = moved(_map(model, current, target))
+        kept = predict(model, current) == predicted
+        better = kept & ((now > score) | (goal == "random_sign"))
+        best = torch.where(per_image(better, x), current, best)
+        score = torch.where(better, now, score)
+    return best
+
+
+def _map(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    """|d logit_t / d x| summed over channels, (n, h, w), scaled to sum 1 (0 stays 0)."""
+    return _scaled(input_gradient(model, x, target))
+
+
+def _scaled(gradient: Tensor) -> Tensor:
+    summed = gradient.abs().sum(1)
+    total = summed.sum((1, 2), keepdim=True)
+    return summed / torch.where(total > 0, total, 1.0)
+
+
+def _gradient(smooth: ModelAdapter, x: Tensor, target: Tensor, moved: Any) -> Tensor:
+    """d D / d x by two backward passes; 0 where the map is the same everywhere (a linear model)."""
+    x = x.detach().requires_grad_()
+    chosen = target_logits(smooth(x), target).sum()
+    (first,) = torch.autograd.grad(chosen, x, create_graph=True)
+    if not first.requires_grad:
+        return torch.zeros_like(x)
+    (second,) = torch.autograd.grad(moved(_scaled(first)).sum(), x, allow_unused=True)
+    return torch.zeros_like(x) if second is None else second
+
+
+def _softened(model: ModelAdapter, x: Tensor, beta: float) -> ModelAdapter:
+    """A copy with softplus in place of nn.ReLU. Raises ValueError where ReLUs are functional calls.
+
+    They would stay, and a map that cannot be moved for want of a second derivative looks robust.
+    """
+    facts = model.facts(x)
+    functional = facts.relu_operations - facts.relu_calls
+    if functional > 0:
+        raise ValueError(
+            f"{functional} ReLUs of {model.name} are functional calls, which have no second "
+            "derivative and cannot be softened: use nn.ReLU modules"
+        )
+    smooth = copy.deepcopy(model)
+    for parent in list(smooth.module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(parent, name, nn.Softplus(beta))
+    if isinstance(smooth.module, nn.ReLU):
+        smooth.module = nn.Softplus(beta)
+    return smooth
+
+
+def _top(map_: Tensor, k: int) -> Tensor:
+    """Which pixels are among the k largest, (n, h * w) bool."""
+    flat = map_.flatten(1)
+    return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, flat.topk(k, dim=1).indices, True)
+
+
+def _centre(map_: Tensor) -> Tensor:
+    """The centre of mass (row, column) of maps (n, h, w), (n, 2)."""
+    rows, columns = (torch.arange(side).to(map_) for side in map_.shape[1:])
+    total = map_.sum((1, 2)).clamp(min=torch.finfo(map_.dtype).tiny)
+    return torch.stack(
+        [(map_.sum(2) * rows).sum(1) / total, (map_.sum(1) * columns).sum(1) / total], 1
+    )
