@@ -267,7 +267,7 @@ def test_a_new_source_of_models_is_one_file(tmp_path, monkeypatch):
         assert (model.class_names, model.name) == (("a", "b", "c"), "mirrored:tiny")
         with pytest.raises(ValueError, match="mirrored has no 'huge'"):
             bridge.load_model("mirrored:huge")
-        with pytest.raises(ValueError, match="hf:NAME, mirrored:NAME, python:NAME"):
+        with pytest.raises(ValueError, match="lightning:NAME, mirrored:NAME, python:NAME"):
             bridge.load_model("nope:x")
     finally:
         models.model_sources.cache_clear()

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.cli._parse import Parameter, by_method, names, numbers, parameter, place
+from bridge.cli._terminal import tell
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bridge.core.model import ModelAdapter
+    from bridge.load import ImageData
 
 Command = Callable[..., Any]
 
@@ -47,7 +49,12 @@ def param_option() -> Any:
 
 def size_option() -> Any:
     """`--size`, of images."""
-    return option("--size", type=int, help="Resize the shorter side to this and crop the centre.")
+    return option(
+        "--size",
+        type=int,
+        help="Resize the shorter side to this and crop the centre [default: what the model's own "
+        "transform does].",
+    )
 
 
 def gather(**groups: type) -> Callable[[Command], Command]:
@@ -84,7 +91,9 @@ class ModelChoice:
         default="zoo:fashion_cnn",
         show_default=True,
         metavar="SOURCE",
-        help="zoo:NAME, torchvision:NAME, timm:NAME, hf:NAME or python:FILE_OR_MODULE:FACTORY.",
+        help="zoo:NAME, torchvision:NAME[@WEIGHTS], timm:NAME, hf:NAME_OR_FOLDER, "
+        "python:FILE_OR_MODULE:FACTORY, lightning:FILE_OR_MODULE:CLASS@CHECKPOINT, "
+        "export:FILE.pt2 or torchscript:FILE.pt.",
     )
     weights: str | None = option(
         "--weights",
@@ -137,13 +146,17 @@ class ImageChoice:
     count: int = option("-n", "--images", default=16, show_default=True, help="How many images.")
     size: int | None = size_option()
 
-    def load(self, model: ModelChoice, adapter: ModelAdapter) -> tuple[str, Tensor, Tensor | None]:
-        """Their source, and the images with their labels, for this model."""
+    def load(
+        self, model: ModelChoice, adapter: ModelAdapter
+    ) -> tuple[dict[str, Any], Tensor, Tensor | None]:
+        """Where they are from, and the images with their labels, for this model."""
         import torch
 
         source = self.source or fitting_images(model.source)
-        x, labels = fitting(adapter, source, self.count, self.size)
-        return source, x.to(model.device, getattr(torch, model.dtype)), labels
+        data = fitting(adapter, source, self.size)
+        x, labels = some_of(data, self.count, adapter)
+        card = {"source": source, "images": len(x), "size": (data.loading or {}).get("size")}
+        return card, x.to(model.device, getattr(torch, model.dtype)), labels
 
 
 @dataclass(frozen=True)
@@ -233,27 +246,36 @@ class AttackSizes:
         return {name: sizes for name, sizes in vars(self).items() if sizes}
 
 
-def fitting(
-    adapter: ModelAdapter, source: str, count: int, size: int | None
-) -> tuple[Tensor, Tensor | None]:
-    """So many images of a source as the model takes them, with its own numbers as labels."""
-    from bridge.load import load_batch, load_data, warn_of_other_classes
+def fitting(adapter: ModelAdapter, source: str, size: int | None, split: str = "test") -> ImageData:
+    """The images of a source as the model takes them, with its own numbers as labels.
 
-    channels = fitting_channels(adapter, source)
-    x, labels = load_batch(
-        source, count, size=size, class_names=adapter.class_names, channels=channels
-    )
-    if adapter.class_names is None and labels is not None:
-        warn_of_other_classes(adapter, x, load_data(source).class_names, source)
-    return x, labels
+    Says how they are resized where nobody told it.
+    """
+    from bridge.load import at_own_size, channels_of, load_data
 
-
-def fitting_channels(adapter: ModelAdapter, source: str) -> int | None:
-    """1 where a model of gray images gets image files, which are of colour or gray as it comes."""
-    from bridge.load import channels_of
-
+    # Image files are of colour or gray as it comes.
     files = source.partition(":")[0] in ("folder", "csv")
-    return 1 if files and channels_of(adapter) == 1 else None
+    data = load_data(
+        source,
+        split=split,
+        size=size,
+        class_names=adapter.class_names,
+        channels=1 if files and channels_of(adapter) == 1 else None,
+    )
+    data, done = at_own_size(data, adapter)
+    if done:
+        tell(f"{source}: {done}")
+    return data
+
+
+def some_of(data: ImageData, count: int, adapter: ModelAdapter) -> tuple[Tensor, Tensor | None]:
+    """So many of the images, with their labels; warns where these may mean other classes."""
+    from bridge.load import first_of, warn_of_other_classes
+
+    x, labels = first_of(data, count)
+    if adapter.class_names is None and labels is not None:
+        warn_of_other_classes(adapter, x, data.class_names, data.source)
+    return x, labels
 
 
 def fitting_images(model: str) -> str:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.cli._folder import RunFolder
-from bridge.cli._options import MethodChoice, fitting, fitting_images, gather, option
+from bridge.cli._options import (
+    MethodChoice,
+    fitting,
+    fitting_images,
+    gather,
+    option,
+    size_option,
+    some_of,
+)
 from bridge.cli._parse import whole_numbers
 from bridge.cli._terminal import command_line, one_line, show, tell, usage_errors
 
@@ -21,9 +29,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bridge.core.model import ModelAdapter
+    from bridge.load import ImageData
     from bridge.study.benchmark_record import Benchmark
 
     Models = Mapping[str, ModelAdapter]
+    Datasets = Mapping[str, ImageData]
 
 # What `--quick` runs: every kind of work, each in seconds; their parameters are the methods' own.
 QUICK = (
@@ -59,9 +69,7 @@ class Networks:
     data: str | None = option(
         "--data", metavar="SOURCE", help="As for compare [default: fits the model]."
     )
-    size: int | None = option(
-        "--size", type=int, help="Resize the shorter side to this and crop the centre."
-    )
+    size: int | None = size_option()
     batches: tuple[int, ...] = option(
         "--batch",
         type=whole_numbers,
@@ -86,18 +94,27 @@ class Networks:
             for source in self.sources
         }
 
-    def images(self, models: Models, source: str, n: int) -> tuple[Tensor, Tensor]:
+    def datasets(self, models: Models) -> Datasets:
+        """The images of each model."""
+        return {
+            source: fitting(model, self.data or fitting_images(source), self.size)
+            for source, model in models.items()
+        }
+
+    def images(self, models: Models, data: Datasets, source: str, n: int) -> tuple[Tensor, Tensor]:
         """n images for the model of a source, with their labels, or with what it says of them."""
         from bridge.metrics.attack import classify
 
         model = models[source]
-        x, labels = fitting(model, self.data or fitting_images(source), n, self.size)
+        x, labels = some_of(data[source], n, model)
         x = x.to(self.device)
         return x, classify(model, x)[0] if labels is None else labels
 
-    def side(self, models: Models) -> int:
+    def side(self, data: Datasets) -> int:
         """The shortest side of all models' images."""
-        return min(min(self.images(models, source, 1)[0].shape[2:]) for source in self.sources)
+        from bridge.load import first_of
+
+        return min(min(first_of(each, 1)[0].shape[2:]) for each in data.values())
 
 
 @dataclass(frozen=True)
@@ -167,14 +184,15 @@ def bench(
             with usage_errors(), redirect_stdout(sys.stderr):
                 with interruptible():
                     models = networks.load()
+                    data = networks.datasets(models)
                     functions = methods.functions()
                 chosen, params, rounds = methods.chosen, methods.params, timing.rounds
                 if timing.quick:
                     chosen, rounds = chosen or QUICK, min(rounds, QUICK_ROUNDS)
-                    params = _small(chosen, params, networks.side(models))
+                    params = _small(chosen, params, networks.side(data))
                 result = benchmark(
                     models,
-                    partial(networks.images, models),
+                    partial(networks.images, models, data),
                     methods=chosen,
                     implementations=methods.implementations,
                     functions=functions,

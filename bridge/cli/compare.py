@@ -111,7 +111,8 @@ def compare(
             with usage_errors(), redirect_stdout(sys.stderr):
                 with interruptible():
                     adapter = model.load()
-                    source, x, labels = images.load(model, adapter)
+                    data, x, labels = images.load(model, adapter)
+                    source = data["source"]
                     if labels is None and target == "labels":
                         raise ValueError(f"the images of {source} have no labels")
                     functions = methods.functions()
@@ -133,7 +134,7 @@ def compare(
                     timing_seconds=SHORT if repeats is None else float("inf"),
                     keep=folder.path,
                 )
-            result.manifest["data"] = {"source": source, "images": len(x), "size": images.size}
+            result.manifest["data"] = data
             result.manifest["command"] = command_line()
             if not result.outputs and not result.finished:
                 tell(f"Stopped by {result.manifest['stopped_by']} before anything had run.")

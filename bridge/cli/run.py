@@ -12,7 +12,7 @@ import click
 from bridge.cli._options import (
     AttackSizes,
     ModelChoice,
-    fitting_channels,
+    fitting,
     fitting_images,
     gather,
     methods_option,
@@ -54,16 +54,8 @@ class DataChoice:
 
     def load(self, model: ModelChoice, adapter: ModelAdapter) -> ImageData:
         """The dataset, as the model takes its images and counts its classes."""
-        from bridge.load import load_data
-
         source = self.source or fitting_images(model.source)
-        return load_data(
-            source,
-            split=self.split,
-            size=self.size,
-            class_names=adapter.class_names,
-            channels=fitting_channels(adapter, source),
-        )
+        return fitting(adapter, source, self.size, self.split)
 
 
 @dataclass(frozen=True)

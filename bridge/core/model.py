@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bridge.core.facts import Facts, observe
 from bridge.core.habits import Habits, habits
 from bridge.core.kinds import kind_of
+from bridge.core.resizing import Resizing
 from bridge.core.skeleton import Kept
 from bridge.core.state import frozen, seeded
 from bridge.core.turns import turn
@@ -76,6 +77,7 @@ class ModelAdapter(nn.Module):
         self.bounds = bounds
         self.class_names = class_names
         self.name = name
+        self.resizing: Resizing | None = None  # what its source does to images before it
         self.training = getattr(module, "training", False)  # frozen scripts have no mode
         # By kind of images, as long as the model consists of these parts.
         self._facts: dict[Any, Facts] = {}
@@ -110,7 +112,10 @@ class ModelAdapter(nn.Module):
         """The same model in another dtype, on a copy: agreement is judged in float64."""
         module = copy.deepcopy(self.module).to(dtype)
         mean, std = (None if t is None else t.to(dtype) for t in (self.mean, self.std))
-        return ModelAdapter(module, mean, std, self.layer, self.bounds, self.class_names, self.name)
+        told = self.layer, self.bounds, self.class_names, self.name
+        adapter = ModelAdapter(module, mean, std, *told)
+        adapter.resizing = self.resizing
+        return adapter
 
     def knows(self, x: Tensor) -> bool:
         """Whether `facts` of images of this shape are at hand, without a forward pass."""

@@ -4,8 +4,15 @@ A new source is one file: of models in `model_sources`, registered with `model_s
 `data_sources`, registered with `data_source`.
 """
 
-from bridge.load.data import ImageData, Request, data_source, load_batch, load_data
-from bridge.load.fitting import channels_of, warn_of_other_classes
+from bridge.load.data import (
+    ImageData,
+    Request,
+    data_source,
+    first_of,
+    load_batch,
+    load_data,
+)
+from bridge.load.fitting import at_own_size, channels_of, warn_of_other_classes
 from bridge.load.images import Unreadable
 from bridge.load.models import load_model, model_source
 from bridge.load.objects import load_object
@@ -15,8 +22,10 @@ __all__ = [
     "ImageData",
     "Request",
     "Unreadable",
+    "at_own_size",
     "channels_of",
     "data_source",
+    "first_of",
     "load_batch",
     "load_data",
     "load_model",

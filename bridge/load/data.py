@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from bridge.core.resizing import Resizing
 from bridge.load.images import Pixels, Unreadable, to_tensor
 from bridge.load.labels import renumbered
 
@@ -61,7 +62,7 @@ class ImageData(Dataset[tuple[Tensor, int | None]]):
     class_names: tuple[str, ...] | None = None
     labelled: bool = True
     name: Callable[[int], str] | None = None
-    size: int | None = None
+    size: int | Resizing | None = None
     channels: int | None = None
     label: Callable[[int], int | None] | None = None
     loading: Mapping[str, Any] | None = None
@@ -77,6 +78,11 @@ class ImageData(Dataset[tuple[Tensor, int | None]]):
 
     def __iter__(self) -> Iterator[tuple[Tensor, int | None]]:
         return (self[index] for index in range(self.length))
+
+    def resized(self, resizing: Resizing) -> ImageData:
+        """The same images, brought to another size."""
+        loading = None if self.loading is None else {**self.loading, "size": resizing.plain}
+        return replace(self, size=resizing, loading=loading)
 
     def where(self, index: int) -> str:
         """What an image is called in messages: its file, or its place in the source."""
@@ -122,7 +128,7 @@ def load_data(
     source: str,
     *,
     split: str = "test",
-    size: int | None = None,
+    size: int | Resizing | Mapping[str, Any] | None = None,
     root: str = "data",
     class_names: Sequence[str] | None = None,
     channels: int | None = None,
@@ -141,9 +147,10 @@ def load_data(
     hyphens do not count; "tabby" is "tabby, tabby cat"), WordNet id (ImageNet's classes) or index,
     the classes of other sources by name. Without them folders are numbered alphabetically.
 
-    `size` resizes the shorter side and crops the centre. `channels` 1 makes gray of colour, 3
-    repeats gray. Files give values in [0, 1], or are refused by name (transparency, animation,
-    16-bit colour); floats of an npz are kept as they are.
+    `size` resizes the shorter side and crops the centre; it may be a `Resizing` (also as its
+    `plain` mapping), as the `model.resizing` of a loaded model is. `channels` 1 makes gray of
+    colour, 3 repeats gray. Files give values in [0, 1], or are refused by name (transparency,
+    animation, 16-bit colour); floats of an npz are kept as they are.
 
     Raises ValueError for an unknown or empty source, and for labels that are no class of the
     model, with the nearest names.
@@ -159,8 +166,7 @@ def load_data(
     if scheme not in known or not name:
         expected = ", ".join(f"{each}:NAME" for each in known)
         raise ValueError(f"unknown data source {source!r}: expected one of {expected}")
-    if size is not None and _whole("size", size) < 1:
-        raise ValueError(f"size is a number of pixels and must be at least 1, got {size}")
+    resizing = Resizing.of(size)
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be 1 (gray) or 3 (colour), got {channels!r}")
     wanted = _names(class_names)
@@ -170,13 +176,12 @@ def load_data(
     loading = {
         "source": source,
         "split": split,
-        "size": size,
+        "size": None if resizing is None else resizing.plain,
         "root": root,
         "class_names": wanted,
         "channels": channels,
     }
-    used = data.size if size is None else size
-    data = replace(data, size=used, channels=channels, loading=loading)
+    data = replace(data, size=resizing or data.size, channels=channels, loading=loading)
     if wanted is None or wanted == data.class_names or not data.labelled:
         return data
     return _with_labels_of(wanted, data)
@@ -187,7 +192,7 @@ def load_batch(
     n: int | None = 16,
     *,
     split: str = "test",
-    size: int | None = None,
+    size: int | Resizing | Mapping[str, Any] | None = None,
     root: str = "data",
     class_names: Sequence[str] | None = None,
     channels: int | None = None,
@@ -205,13 +210,20 @@ def load_batch(
     >>> x.shape, labels
     (torch.Size([4, 3, 32, 32]), tensor([3, 8, 8, 0]))
     """
-    if n is not None and _whole("n", n) < 1:
-        raise ValueError(f"n is the number of images and must be at least 1, got {n}")
     data = load_data(
         source, split=split, size=size, root=root, class_names=class_names, channels=channels
     )
+    return first_of(data, n)
+
+
+def first_of(data: ImageData, n: int | None) -> tuple[Tensor, Tensor | None]:
+    """The first n images of a data set and their labels, as `load_batch` gives them."""
+    if n is not None and _whole("n", n) < 1:
+        raise ValueError(f"n is the number of images and must be at least 1, got {n}")
     if n is not None and n > len(data):
-        warnings.warn(f"{source} has {len(data)} images, not {n}: taking all of them", stacklevel=2)
+        warnings.warn(
+            f"{data.source} has {len(data)} images, not {n}: taking all of them", stacklevel=3
+        )
     images: list[Tensor] = []
     taken: list[int] = []
     labels: list[int | None] = []
@@ -220,7 +232,7 @@ def load_batch(
         try:
             image, label = data[index]
         except Unreadable as error:
-            warnings.warn(f"left out: {error}", stacklevel=2)
+            warnings.warn(f"left out: {error}", stacklevel=3)
             reason = reason or error
             continue
         if images and image.shape != images[0].shape:
@@ -231,7 +243,7 @@ def load_batch(
         if len(images) == n:
             break
     if not images:
-        raise ValueError(f"no image of {source} can be read: {reason}")
+        raise ValueError(f"no image of {data.source} can be read: {reason}")
     x = torch.stack(images)
     return x, torch.tensor(labels, dtype=torch.int64) if data.labelled else None
 

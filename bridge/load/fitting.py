@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from torch import Tensor, nn
 
 from bridge.core.model import ModelAdapter
 from bridge.core.warn import warn
+from bridge.load.data import ImageData
+from bridge.load.images import Unreadable
 
 
 def channels_of(model: ModelAdapter) -> int | None:
@@ -25,6 +28,27 @@ def channels_of(model: ModelAdapter) -> int | None:
     convolutions = (part for part in model.module.modules() if isinstance(part, nn.Conv2d))
     first = next(convolutions, None)
     return stated if first is None else first.in_channels
+
+
+def at_own_size(data: ImageData, model: ModelAdapter) -> tuple[ImageData, str]:
+    """The images as the model's own transform resizes and crops them, and what was done, in words.
+
+    Images that all have the final size already (the first, the middle and the last are looked at)
+    stay as they are: somebody has cropped them before. "" where the model has no such transform, or
+    `load_data` was told a size.
+    """
+    resizing = model.resizing
+    told = (data.loading or {}).get("size") is not None
+    if resizing is None or told:
+        return data, ""
+    shapes = set()
+    for index in {0, len(data) // 2, len(data) - 1}:
+        with suppress(Unreadable):
+            shapes.add(data.read(index)[0].shape[1:])
+    if shapes == {resizing.result}:
+        height, width = shapes.pop()
+        return data, f"images are {height} x {width} already, and stay as they are"
+    return data.resized(resizing), f"images {resizing}, as {model.name}'s own transform"
 
 
 def warn_of_other_classes(

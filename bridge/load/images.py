@@ -15,6 +15,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from bridge.core.resizing import Resizing
+
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 SUFFIXES = frozenset(
@@ -124,19 +126,24 @@ def _deep(image: Image.Image, form: str | None, where: str) -> Pixels:
 
 
 def to_tensor(
-    pixels: Pixels, size: int | None = None, channels: int | None = None, where: str = "the image"
+    pixels: Pixels,
+    size: int | Resizing | None = None,
+    channels: int | None = None,
+    where: str = "the image",
 ) -> Tensor:
     """Pixels as float32 (c, h, w): uint8 ones / 255, float ones as they are.
 
-    `size` resizes the shorter side (bilinear, antialiased) and crops the centre; `channels` 1 makes
-    gray of colour (0.299 R + 0.587 G + 0.114 B), 3 repeats gray. Raises Unreadable where the
-    resized image would be absurdly large.
+    `size` resizes the shorter side (bilinear, antialiased) and crops the centre, or does what a
+    `Resizing` says; `channels` 1 makes gray of colour (0.299 R + 0.587 G + 0.114 B), 3 repeats
+    gray. Raises Unreadable where the resized image would be absurdly large, or is smaller than what
+    is cut out of it.
 
     >>> to_tensor(np.full((3, 2, 4), 51, dtype=np.uint8), size=1, channels=1)
     tensor([[[0.2000]]])
     """
-    if size is not None:
-        pixels = _resized(pixels, size, where)
+    resizing = Resizing.of(size)
+    if resizing is not None:
+        pixels = _cropped(_resized(pixels, resizing, where), resizing, where)
     scale = np.float32(255 if pixels.dtype == np.uint8 else 1)
     image = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32) / scale)
     if channels == 3 and image.shape[0] == 1:
@@ -149,25 +156,29 @@ def to_tensor(
     return image
 
 
-def _resized(pixels: Pixels, size: int, where: str) -> Pixels:
-    """The shorter side made `size`, then the centre cropped."""
-    height, width = pixels.shape[1:]
-    scale = size / min(height, width)
-    height, width = (max(size, round(side * scale)) for side in (height, width))
+def _resized(pixels: Pixels, resizing: Resizing, where: str) -> Pixels:
+    """By Pillow, as photographs are resized for training; floats as floats."""
+    height, width = resizing.shape(*pixels.shape[1:])
+    if (height, width) == pixels.shape[1:]:
+        return pixels
     if height * width > MOST_PIXELS:
         raise Unreadable(f"{where} would be resized to {height} x {width} pixels: crop it first")
-    if pixels.dtype == np.uint8:  # by Pillow, as photographs are resized for training
+    how = Image.Resampling[resizing.interpolation.upper()]
+    if pixels.dtype == np.uint8:
         image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-        eight_bit = np.array(image.resize((width, height), Image.Resampling.BILINEAR))
-        pixels = eight_bit[None] if eight_bit.ndim == 2 else eight_bit.transpose(2, 0, 1)
-    else:
-        floats = torch.from_numpy(pixels)[None]
-        pixels = (
-            torch.nn.functional.interpolate(
-                floats, (height, width), mode="bilinear", antialias=True
-            )[0]
-            .clamp(floats.min(), floats.max())
-            .numpy()
-        )  # rounding must not leave their range
-    top, left = (height - size) // 2, (width - size) // 2
-    return pixels[:, top : top + size, left : left + size]
+        eight_bit = np.array(image.resize((width, height), how))
+        return eight_bit[None] if eight_bit.ndim == 2 else eight_bit.transpose(2, 0, 1)
+    channels = [Image.fromarray(each).resize((width, height), how) for each in pixels]
+    resized = np.stack([np.array(each) for each in channels])
+    return resized.clip(pixels.min(), pixels.max())  # rounding must not leave their range
+
+
+def _cropped(pixels: Pixels, resizing: Resizing, where: str) -> Pixels:
+    """The centre; where that lies between two pixels, as torchvision rounds."""
+    if resizing.crop is None:
+        return pixels
+    (height, width), (high, wide) = pixels.shape[1:], resizing.crop
+    if height < high or width < wide:
+        raise Unreadable(f"{where} is {height} x {width}, and {high} x {wide} are cut out of it")
+    top, left = round((height - high) / 2), round((width - wide) / 2)
+    return pixels[:, top : top + high, left : left + wide]

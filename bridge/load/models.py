@@ -16,12 +16,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from bridge.core.kinds import is_exported
 from bridge.core.model import ModelAdapter, wrap
 from bridge.load.weights import load_weights
 
-# A module, and what `wrap` is told of it: mean, std, layer, class_names.
+# A module, and what `wrap` is told of it: mean, std, layer, class_names; with "resizing", what its
+# own transform does to the size of images.
 Loaded = tuple[nn.Module, dict[str, Any]]
 Source = Callable[[str, bool], Loaded]
+
+FROM_FILE = "a file that you have, weights=FILE or --weights FILE"
 
 _SOURCES: dict[str, Source] = {}
 
@@ -44,7 +48,7 @@ def model_sources() -> dict[str, Source]:
     """The sources by their schemes.
 
     >>> list(model_sources())
-    ['hf', 'python', 'timm', 'torchvision', 'zoo']
+    ['export', 'hf', 'lightning', 'python', 'timm', 'torchscript', 'torchvision', 'zoo']
     """
     package = importlib.import_module("bridge.load.model_sources")
     for module in pkgutil.iter_modules(package.__path__):
@@ -62,12 +66,14 @@ def load_model(
 ) -> ModelAdapter:
     """A wrapped classifier in evaluation mode, with its source's preprocessing and class names.
 
-    Sources: `zoo:{fashion_cnn,fashion_alexnet,digits_cnn}`, `torchvision:NAME`, `timm:NAME`,
-    `hf:NAME_OR_FOLDER`, `python:PACKAGE.MODULE:FACTORY` or `python:FILE.py:FACTORY` (a function
-    without arguments that returns a module). `weights` is a .safetensors file, or a .pt or .pth
-    file of plain tensors (a pickle that needs more is refused); with it, or with
-    `pretrained=False`, nothing is downloaded. `mean`, `std`, `layer`, `bounds`, `class_names` go to
-    `wrap` and take precedence.
+    Sources: `zoo:{fashion_cnn,fashion_alexnet,digits_cnn}`, `torchvision:NAME` or
+    `torchvision:NAME@WEIGHTS`, `timm:NAME`, `hf:NAME_OR_FOLDER`, `python:PACKAGE.MODULE:FACTORY` or
+    `python:FILE.py:FACTORY` (a function without arguments that returns a module),
+    `lightning:FILE.py:CLASS@CHECKPOINT`, `export:FILE.pt2`, `torchscript:FILE.pt`. `weights` is a
+    .safetensors file, or a .pt or .pth file of plain tensors (a pickle that needs more is refused);
+    with it, or with `pretrained=False`, nothing is downloaded. `mean`, `std`, `layer`, `bounds`,
+    `class_names` go to `wrap` and take precedence. Its `resizing` is what the source's own
+    transform does to the size of images: `load_batch(..., size=model.resizing)`.
 
     Raises ValueError for an unknown source, weights that do not fit or a device that is not there,
     ConnectionError where weights cannot be downloaded.
@@ -94,7 +100,15 @@ def load_model(
             given = ", ".join(wrapping)
             raise ValueError(f"{source} is wrapped already: {given} cannot be given as well")
         return module.eval().to(device)
-    return wrap(module.eval().to(device), **{"name": source, **defaults, **wrapping})
+    resizing = defaults.pop("resizing", None)
+    model = wrap(in_evaluation(module).to(device), **{"name": source, **defaults, **wrapping})
+    model.resizing = resizing
+    return model
+
+
+def in_evaluation(module: nn.Module) -> nn.Module:
+    """The module in evaluation mode; an exported program is in the mode that it was made in."""
+    return module if is_exported(module) else module.eval()
 
 
 def check_device(device: Any) -> torch.device:
@@ -121,10 +135,15 @@ def nearest(name: str, known: list[str]) -> str:
     return f": did you mean {' or '.join(near)}?" if near else ""
 
 
-def downloading(source: str, error: BaseException) -> ConnectionError:
-    """The error of weights that are not here and cannot be had."""
+def missing(package: str, extra: str) -> ValueError:
+    """The error of a package that is not installed, and the command that installs it."""
+    return ValueError(f'{package} is not installed: pip install "gradbridge[{extra}]"')
+
+
+def downloading(source: str, error: BaseException, instead: str = FROM_FILE) -> ConnectionError:
+    """The error of weights that are not here and cannot be had; `instead` is what helps."""
     text = " ".join(str(error).split())[:200]
     return ConnectionError(
-        f"the weights of {source} cannot be downloaded ({type(error).__name__}: {text}): pass a "
-        "file that you have, weights=FILE or --weights FILE"
+        f"the weights of {source} are not on this machine and cannot be downloaded "
+        f"({type(error).__name__}: {text}): pass {instead}"
     )

@@ -10,7 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bridge.core.kinds import is_compiled
 from bridge.core.model import ModelAdapter
+
+WRAPPERS = ("module.", "_orig_mod.")  # what stands before names that were saved from inside them
+
+
+def existing(path: str | Path, what: str = "file") -> Path:
+    """A file's path; a leading ~ is the home folder. Raises ValueError where there is none."""
+    path = Path(os.path.expanduser(path))  # Path.expanduser raises for a ~ of nobody
+    if not os.path.isfile(path):  # which a named pipe is not, that would wait for ever
+        found = "is no file" if os.path.exists(path) else "is not there"
+        raise ValueError(f"there is no {what} {path}: it {found}")
+    return path
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
@@ -22,14 +34,14 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     Raises ValueError for a missing or corrupt file, for a pickle that holds more than tensors, and
     for keys or shapes that do not fit; the module is then as it was.
     """
-    path = Path(os.path.expanduser(path))  # Path.expanduser raises for a ~ of nobody
-    if not os.path.isfile(path):  # which a named pipe is not, that would wait for ever
-        what = "is no file" if os.path.exists(path) else "is not there"
-        raise ValueError(f"there is no weight file {path}: it {what}")
+    path = existing(path, "weight file")
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    if state and all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
+    for wrapper in WRAPPERS:
+        if state and all(key.startswith(wrapper) for key in state):
+            state = {key.removeprefix(wrapper): value for key, value in state.items()}
     target = module.module if isinstance(module, ModelAdapter) else module
+    if is_compiled(target):
+        target = getattr(target, "_orig_mod", target)
     before = {name: value.detach().clone() for name, value in target.state_dict().items()}
     try:
         for name in state.keys() & before.keys():

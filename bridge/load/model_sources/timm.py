@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
+from bridge.core.resizing import Resizing
 from bridge.load import names
-from bridge.load.models import Loaded, downloading, model_source, nearest
+from bridge.load.models import Loaded, downloading, missing, model_source, nearest
 
 
 @model_source("timm")
 def timm(name: str, pretrained: bool) -> Loaded:
-    """A model of timm, with the preprocessing of its configuration.
+    """A model of timm, with the preprocessing and the test size of its configuration.
 
     Models of ImageNet-1k have its class names: timm keeps the usual order.
     """
     try:
         import timm as library
     except ImportError as error:
-        raise ValueError('timm is not installed: pip install "gradbridge[timm]"') from error
+        raise missing("timm", "timm") from error
     try:
         module: Any = library.create_model(name, pretrained=pretrained)
     except RuntimeError as error:  # no such model, or none with weights
@@ -27,8 +30,23 @@ def timm(name: str, pretrained: bool) -> Loaded:
         if pretrained:
             raise downloading(f"timm:{name}", error) from error
         raise
-    config = library.data.resolve_model_data_config(module)
-    wrapping: dict[str, Any] = {"mean": config["mean"], "std": config["std"]}
+    config = library.data.resolve_model_data_config(module, use_test_size=True)
+    wrapping: dict[str, Any] = {
+        "mean": config["mean"],
+        "std": config["std"],
+        "resizing": resizing_of(config),
+    }
     if library.data.infer_imagenet_subset(module) == "imagenet-1k":
         wrapping["class_names"] = names.imagenet()
     return module, wrapping
+
+
+def resizing_of(config: Mapping[str, Any]) -> Resizing | None:
+    """What `timm.data.create_transform(**config)` does to sizes; None for borders around images."""
+    crop = tuple(config["input_size"][-2:])
+    height, width = (math.floor(side / config["crop_pct"]) for side in crop)
+    if config["crop_mode"] == "squash":
+        return Resizing((height, width), crop, config["interpolation"])
+    if config["crop_mode"] == "center" and height == width:
+        return Resizing(height, crop, config["interpolation"])
+    return None

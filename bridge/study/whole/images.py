@@ -12,7 +12,7 @@ from torch import Tensor
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import check_whole
 from bridge.core.preflight import check_batch
-from bridge.load import ImageData, load_data
+from bridge.load import ImageData, at_own_size, load_data
 from bridge.load.sampling import some_of
 from bridge.study.whole.items import Item, dataset_of, item_of
 
@@ -42,7 +42,7 @@ def images_of(
     """The images that are meant. Raises ValueError where the first ones cannot be read."""
     loading: dict[str, Any] = {}
     if isinstance(data, str):
-        data = load_data(data, class_names=model.class_names)
+        data, _ = at_own_size(load_data(data, class_names=model.class_names), model)
     if isinstance(data, ImageData):
         loading = dict(data.loading or {})
     found = dataset_of(data)
