@@ -110,7 +110,8 @@ class ModelAdapter(nn.Module):
 
     def astype(self, dtype: torch.dtype) -> ModelAdapter:
         """The same model in another dtype, on a copy: agreement is judged in float64."""
-        module = copy.deepcopy(self.module).to(dtype)
+        with torch.no_grad():  # else the copies of a script's weights are no leaves
+            module = copy.deepcopy(self.module).to(dtype)
         mean, std = (None if t is None else t.to(dtype) for t in (self.mean, self.std))
         told = self.layer, self.bounds, self.class_names, self.name
         adapter = ModelAdapter(module, mean, std, *told)

@@ -85,6 +85,9 @@ def layer_name(module: nn.Module, layer: Any) -> str | None:
         return name
     if layer is not None and not isinstance(layer, str):
         raise TypeError(f"layer must be the name of a submodule, or itself, got {layer!r}")
+    compiled = f"_orig_mod.{layer}"  # as torch.compile calls what it was given
+    if layer is not None and layer not in named and compiled in named:
+        return compiled
     if layer is not None and layer not in named:
         last = ", ".join(list(named)[-12:])
         raise ValueError(f"the model has no layer {layer!r}; its layers are {last}")

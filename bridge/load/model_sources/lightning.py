@@ -42,5 +42,6 @@ def lightning(name: str, pretrained: bool) -> Loaded:
             f"python:{place}"
         ) from error
     except (Exception, SystemExit) as error:  # the class's own code runs
-        raise ValueError(f"{place} cannot be made of {file}: {failed(error)}") from error
+        text = " ".join(failed(error).split())
+        raise ValueError(f"{place} cannot be made of {file}: {text}") from error
     return module, {}
