@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bridge import registry
-    from bridge.conformance import CheckReport, check
+    from bridge.conformance import CheckReport, ModelReport, check, check_model
     from bridge.core import gradients, norms, state
     from bridge.core.engine import run
     from bridge.core.model import ModelAdapter, wrap
@@ -37,6 +37,7 @@ _WHERE = {
     "CheckReport": "conformance",
     "Comparison": "study.comparison",
     "ModelAdapter": "core.model",
+    "ModelReport": "conformance",
     "Run": "core.types",
     "Study": "study.whole.study",
     "Unsupported": "core.types",
@@ -45,6 +46,7 @@ _WHERE = {
     "attribution": "core.registry",
     "benchmark": "study.benchmark",
     "check": "conformance",
+    "check_model": "conformance",
     "compare": "study.compare",
     "frozen": "core.state",
     "load_batch": "load",
@@ -85,6 +87,7 @@ __all__ = [
     "CheckReport",
     "Comparison",
     "ModelAdapter",
+    "ModelReport",
     "Run",
     "Study",
     "Unsupported",
@@ -93,6 +96,7 @@ __all__ = [
     "attribution",
     "benchmark",
     "check",
+    "check_model",
     "compare",
     "frozen",
     "gradients",

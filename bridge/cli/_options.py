@@ -120,7 +120,7 @@ class ModelChoice:
         show_default=True,
     )
 
-    def load(self) -> ModelAdapter:
+    def load(self, pretrained: bool = True) -> ModelAdapter:
         """The wrapped model on its device and in its dtype."""
         import torch
 
@@ -128,7 +128,13 @@ class ModelChoice:
 
         wrapping: dict[str, Any] = {"mean": self.mean, "std": self.std, "layer": self.layer}
         given = {name: value for name, value in wrapping.items() if value is not None}
-        model = load_model(self.source, weights=self.weights, device=self.device, **given)
+        model = load_model(
+            self.source,
+            weights=self.weights,
+            pretrained=pretrained,
+            device=self.device,
+            **given,
+        )
         dtype = getattr(torch, self.dtype)
         return model if model.dtype in (dtype, None) else model.astype(dtype)
 

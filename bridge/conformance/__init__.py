@@ -16,6 +16,8 @@ from torch import nn
 
 from bridge.conformance.checks import Check, all_checks
 from bridge.conformance.diagnosis import diagnose
+from bridge.conformance.model_check import check_model
+from bridge.conformance.model_report import ModelReport
 from bridge.conformance.report import CheckReport, CheckResult, command
 from bridge.conformance.subject import TOOK_TOO_LONG, CheckFailed, Skipped, Subject
 from bridge.conformance.worlds import World
@@ -25,7 +27,7 @@ from bridge.core.preflight import preflight
 from bridge.core.registry import get
 from bridge.core.tags import Function
 
-__all__ = ["CheckReport", "CheckResult", "check", "parametrize"]
+__all__ = ["CheckReport", "CheckResult", "ModelReport", "check", "check_model", "parametrize"]
 
 LIMIT_SECONDS = 10.0
 

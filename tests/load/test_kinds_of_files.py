@@ -58,14 +58,14 @@ def test_a_model_from_a_file_gives_the_plain_models_gradients_and_attacks(save, 
 
 @pytest.mark.parametrize("save", FILES)
 def test_what_needs_layers_inside_a_file_says_so(save, tmp_path):
-    with pytest.raises(ValueError, match="scripted|exported"):
+    with pytest.raises(ValueError, match=r"scripted|exported"):
         bridge.run("layer_gradcam", load_model(save(tmp_path)), images(4), LABELS)
 
 
 @pytest.mark.parametrize("source", ["torchscript:{}/a.pt", "export:{}/a.pt2"])
 def test_files_that_are_no_models_are_refused(source, tmp_path):
     source = source.format(tmp_path)
-    with pytest.raises(ValueError, match="there is no file .*: it is not there"):
+    with pytest.raises(ValueError, match=r"there is no file .*: it is not there"):
         load_model(source)
     path = tmp_path / source.rpartition("/")[2]
     path.write_bytes(b"no zip")
@@ -95,7 +95,7 @@ def test_an_exported_program_with_pickles_is_refused(tmp_path, capsys):
         with zipfile.ZipFile(tmp_path / "a.pt2", "w") as changed:
             for each, before in parts.items():
                 changed.writestr(each, content if each == name else before)
-        with pytest.raises(ValueError, match="holds pickles .* run any code: it is refused"):
+        with pytest.raises(ValueError, match=r"holds pickles .* run any code: it is refused"):
             load_model(source)
     assert "code ran" not in capsys.readouterr().out
 
