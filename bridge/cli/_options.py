@@ -47,6 +47,11 @@ def param_option() -> Any:
     )
 
 
+def device_option() -> Any:
+    """`--device`, where the model runs."""
+    return option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 or mps.")
+
+
 def size_option() -> Any:
     """`--size`, of images."""
     return option(
@@ -112,12 +117,13 @@ class ModelChoice:
         "--layer",
         help="The layer that Grad-CAM explains [default: the last with a spatial output].",
     )
-    device: str = option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+    device: str = device_option()
     dtype: str = option(
         "--dtype",
-        type=click.Choice(["float32", "float64"]),
+        type=click.Choice(["float32", "float64", "float16", "bfloat16"]),
         default="float32",
         show_default=True,
+        help="Of weights and images; 16 bits are judged by rank and cosine.",
     )
 
     def load(self, pretrained: bool = True) -> ModelAdapter:

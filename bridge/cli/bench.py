@@ -15,6 +15,7 @@ import click
 from bridge.cli._folder import RunFolder
 from bridge.cli._options import (
     MethodChoice,
+    device_option,
     fitting,
     fitting_images,
     gather,
@@ -78,7 +79,7 @@ class Networks:
         metavar="SIZES",
         help="Images in a batch.",
     )
-    device: str = option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+    device: str = device_option()
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -53,13 +53,28 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Direction:
+    """How far 16 bits turn an output from the reference in float64: the least of all images.
+
+    Rank correlation and cosine, of maps, or of what an attack changed; `reference_rank` and
+    `reference_cosine` are those of the reference itself in 16 bits.
+    """
+
+    rank: float
+    cosine: float
+    reference_rank: float
+    reference_cosine: float
+
+
+@dataclass(frozen=True)
 class Agreement:
     """How far one implementation is from the reference.
 
     Gaps are relative to the largest value of each image's map, or to the range of pixel values.
     `gap` and `verdict` are taken in float64, `gap_float32` and `verdict_float32` in float32;
     `noise` is the reference's own float32 rounding (itself in float32 against itself in float64).
-    `images` counts those beyond the noise.
+    `images` counts those beyond the noise. On a model that computes in 16 bits, where gaps say
+    nothing, `verdict_float32` is that of those bits and rests on the `direction`.
     """
 
     verdict: Verdict
@@ -69,6 +84,7 @@ class Agreement:
     noise: float
     images: int
     cause: str = ""
+    direction: Direction | None = None
 
 
 @dataclass(frozen=True)

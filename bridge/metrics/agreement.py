@@ -11,7 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bridge.core.types import Agreement, Verdict
+from bridge.core.types import Agreement, Direction, Verdict
+from bridge.metrics.similarity import cosine, ranks, spearman
 
 # In float64 two evaluation orders of these methods differ by 1e-12 at most (sums of 1e5 terms at
 # 1e-16 each, relative to the largest); 1e-9 leaves room for deep networks and is far below anything
@@ -26,6 +27,9 @@ FLOAT32 = 2.0**-23
 # windows or sums along a path). That is as far as float64 excuses: where the measured noise is
 # larger (an attack by signs flips them in float32), it says nothing about float64.
 FLOAT64_NOISE = 1e-6
+
+# No direction in 16 bits is nearer to the truth than this: bfloat16 has eight bits of a number.
+FLOAT16 = 2.0**-8
 
 # How the remark of an agreement begins that says nothing.
 ZERO = "nothing was compared"
@@ -80,13 +84,15 @@ def judge(
     scale: Callable[[Tensor], Tensor | float] = image_scale,
     known_cause: Callable[[], str] = str,
     nothing: Callable[[Tensor], Tensor] | None = None,
+    direction: Direction | None = None,
 ) -> Agreement:
     """The agreement of one implementation with the reference, from both outputs in both precisions.
 
     All outputs are (n, ...). `noise` is the measured noise floor (see `noise_floor`), `scale` says
     what gaps are relative to. `known_cause()` is asked where they differ and nothing simpler
     explains it. `nothing(output)` says for which images, (n,), there is nothing in an output: where
-    that is so in both, the remark says that they agree on nothing.
+    that is so in both, the remark says that they agree on nothing. `direction` is given where both
+    outputs in float32 are rather of 16 bits: rank and cosine then decide in place of the gap.
     """
     if output64.shape != reference64.shape:
         shapes = f"{tuple(output64.shape)}, the reference's {tuple(reference64.shape)}"
@@ -99,15 +105,49 @@ def judge(
     gap64, gap32 = float(each64.max()), float(each32.max())
     verdict64 = verdict(gap64, floor64, exact=torch.equal(output64, reference64))
     exact32 = torch.equal(output32, reference32)
-    verdict32: Verdict = (
-        "equal" if exact32 else "rounding" if gap32 <= MULTIPLE * floor32 else "differs"
-    )
+    near = gap32 <= MULTIPLE * floor32 if direction is None else alike(direction)
+    verdict32: Verdict = "equal" if exact32 else "rounding" if near else "differs"
     beyond = int((each64 > max(EQUAL, MULTIPLE * floor64)).sum())
     if verdict64 == "differs":
         cause = explain(output64, reference64) or known_cause()
     else:
         cause = _remark(output64, reference64, nothing)
-    return Agreement(verdict64, gap64, verdict32, gap32, floor32, beyond, cause)
+    return Agreement(verdict64, gap64, verdict32, gap32, floor32, beyond, cause, direction)
+
+
+def directed(output: Tensor, reference: Tensor, exact: Tensor) -> Direction:
+    """Rank and cosine of two outputs (n, ...) in 16 bits with the reference in float64, `exact`.
+
+    >>> exact = torch.tensor([[1.0, 2.0, 4.0]]).double()
+    >>> found = directed(-exact, exact.bfloat16(), exact)
+    >>> found.rank, round(found.cosine, 6), found.reference_rank
+    (-1.0, -1.0, 1.0)
+    """
+    return Direction(*_alike(output, exact), *_alike(reference, exact))
+
+
+def _alike(output: Tensor, exact: Tensor) -> tuple[float, float]:
+    """Rank correlation and cosine, the least of all images; of two that are all zero 1."""
+    output, exact = output.flatten(1).double(), exact.flatten(1).double()
+    along = cosine(output, exact)
+    ranked = spearman(ranks(output), ranks(exact))
+    same = ~(output.any(1) | exact.any(1))
+    along = torch.where(same, 1.0, along.nan_to_num(0.0))
+    ranked = torch.where(ranked.isnan(), along.to(ranked), ranked)  # of constants there is no rank
+    return round(float(ranked.min()), 9), round(float(along.min()), 9)
+
+
+def alike(direction: Direction) -> bool:
+    """Whether an implementation is turned no further than 8 times what turns the reference.
+
+    >>> alike(Direction(0.9, 0.95, 0.95, 0.99)), alike(Direction(-0.9, -0.95, 0.95, 0.99))
+    (True, False)
+    """
+    floors = 1 - direction.reference_rank, 1 - direction.reference_cosine
+    gaps = 1 - direction.rank, 1 - direction.cosine
+    return all(
+        gap <= MULTIPLE * max(floor, FLOAT16) for gap, floor in zip(gaps, floors, strict=True)
+    )
 
 
 def _remark(output: Tensor, reference: Tensor, nothing: Callable[[Tensor], Tensor] | None) -> str:

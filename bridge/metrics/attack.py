@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from bridge.core.examine import in_parts
+from bridge.core.facts import HALF
 from bridge.core.gradients import predict
 from bridge.core.model import ModelAdapter
 from bridge.core.norms import l2_norm, linf_norm
@@ -99,7 +102,9 @@ def defects(
     finite = adversarial.isfinite().flatten(1).all(1)
     # So that the other checks do not count NaN again.
     known = torch.where(finite.view(-1, 1, 1, 1), adversarial, x)
-    slack = PIXEL_SLACK * (high - low)
+    # Half the distance of two numbers in 16 bits: nothing closer to the ball's edge can be stated.
+    coarse = torch.finfo(x.dtype).eps / 2 * (high - low) if x.dtype in HALF else 0.0
+    slack = max(PIXEL_SLACK * (high - low), coarse)
     outside = ((known < low - slack) | (known > high + slack)).flatten(1).any(1)
     black = (known <= low).flatten(1).all(1) & (x > low).flatten(1).any(1)
     found = {"not finite": ~finite, "out of bounds": outside, "black": black}
@@ -107,7 +112,8 @@ def defects(
         if norm == "linf":
             found["out of the ball"] = linf_norm(known - x) > epsilon + slack
         else:
-            found["out of the ball"] = l2_norm(known - x) > epsilon * (1 + NORM_SLACK)
+            room = epsilon * (1 + NORM_SLACK) + coarse * math.sqrt(x[0].numel())
+            found["out of the ball"] = l2_norm(known - x) > room
     return found
 
 

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from torch import Tensor
 
 from bridge.core.method import accepts
-from bridge.core.types import Agreement, Failure
+from bridge.core.types import Agreement, Direction, Failure
 from bridge.metrics import agreement
 from bridge.study.measure import Batch, Trial
 from bridge.tables import Cell, Judged, failure
@@ -56,7 +56,17 @@ class Yardstick:
             scale=self.scale,
             known_cause=partial(self._known_cause, name, output64),
             nothing=self._nothing if trial.epsilon != 0 else None,
+            direction=self._direction(output32),
         )
+
+    def _direction(self, output: Tensor) -> Direction | None:
+        """Rank and cosine where the model computes in 16 bits; of attacks, of what they change."""
+        batch = self.trial.batch
+        if not batch.model.facts(batch.x).half or output.shape != self.reference64.shape:
+            return None
+        clean: Tensor | float = 0.0 if self.trial.method.kind == "attribution" else self.wide.x
+        outputs = (output, self.reference32, self.reference64)
+        return agreement.directed(*(each.double() - clean for each in outputs))
 
     def _known_cause(self, name: str, output64: Tensor) -> str:
         """What is known to make an implementation differ, where that is so on this very model."""

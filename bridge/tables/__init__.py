@@ -58,7 +58,7 @@ def tables() -> dict[str, Table]:
     """All tables by name, in the order in which they are shown.
 
     >>> list(tables())[:3]
-    ['agreement', 'attacks', 'runtime']
+    ['agreement', 'precision', 'attacks']
     """
     global _loaded
     if not _loaded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -47,7 +46,8 @@ def rows(evidence: Evidence) -> Iterator[dict[str, Any]]:
     """A row for each method, implementation and epsilon (see `bridge.core.types.Agreement`)."""
     for judged in evidence.judged:
         key = {"method": judged.method, "implementation": judged.implementation}
-        yield {**key, "epsilon": judged.epsilon, **asdict(judged.agreement)}
+        measured = {k: v for k, v in vars(judged.agreement).items() if k != "direction"}
+        yield {**key, "epsilon": judged.epsilon, **measured}
 
 
 @agreement.viewed

@@ -10,6 +10,7 @@ from bridge.tables import Column, Evidence, _table, epsilon_text, table, tables,
 
 ORDER = [
     "agreement",
+    "precision",
     "attacks",
     "runtime",
     "similarity",
