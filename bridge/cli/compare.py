@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +62,11 @@ class Output:
     "[default: the labels where there are any].",
 )
 @click.option(
+    "--autocast",
+    type=click.Choice(["bfloat16", "float16"]),
+    help="Compute in 16 bits where torch.autocast does, judged by rank and cosine.",
+)
+@click.option(
     "--judged",
     metavar="N|all",
     help="On how many images implementations are held against the reference; 0 computes only "
@@ -87,6 +92,7 @@ def compare(
     sizes: AttackSizes,
     metrics: MetricChoice,
     target: str | None,
+    autocast: str | None,
     judged: str | None,
     time_limit: float | None,
     repeats: int | None,
@@ -116,24 +122,25 @@ def compare(
                     if labels is None and target == "labels":
                         raise ValueError(f"the images of {source} have no labels")
                     functions = methods.functions()
-                result = bridge.compare(
-                    adapter,
-                    x,
-                    labels,
-                    methods=methods.chosen,
-                    implementations=methods.implementations,
-                    functions=functions,
-                    target="predicted" if target == "predicted" else None,
-                    params=methods.params,
-                    epsilons=sizes.given,
-                    metrics=metrics.params,
-                    judged=_count(judged),
-                    time_limit=float("inf") if time_limit is None else time_limit,
-                    repeats=3 if repeats is None else repeats,
-                    seed=seed,
-                    timing_seconds=SHORT if repeats is None else float("inf"),
-                    keep=folder.path,
-                )
+                with _computing(x.device.type, autocast):
+                    result = bridge.compare(
+                        adapter,
+                        x,
+                        labels,
+                        methods=methods.chosen,
+                        implementations=methods.implementations,
+                        functions=functions,
+                        target="predicted" if target == "predicted" else None,
+                        params=methods.params,
+                        epsilons=sizes.given,
+                        metrics=metrics.params,
+                        judged=_count(judged),
+                        time_limit=float("inf") if time_limit is None else time_limit,
+                        repeats=3 if repeats is None else repeats,
+                        seed=seed,
+                        timing_seconds=SHORT if repeats is None else float("inf"),
+                        keep=folder.path,
+                    )
             result.manifest["data"] = data
             result.manifest["command"] = command_line()
             if not result.outputs and not result.finished:
@@ -149,6 +156,13 @@ def compare(
     if not result.finished or stop.exit_code:
         sys.exit(stop.exit_code or 128 + signal.SIGINT)
     sys.exit(0 if result.outputs and well else 1)
+
+
+def _computing(device: str, autocast: str | None) -> AbstractContextManager[object]:
+    """Autocast on a device, where it is asked for."""
+    import torch
+
+    return torch.autocast(device, getattr(torch, autocast)) if autocast else nullcontext()
 
 
 def _count(judged: str | None) -> int | str | None:

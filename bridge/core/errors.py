@@ -24,6 +24,20 @@ FEWER = (
     "bridge.fused.chunk_size(1)"
 )
 
+# What torch says of an operation that is not there, and what helps.
+MISSING = {
+    "deterministic implementation": (
+        "torch.use_deterministic_algorithms(True) is on, which bridge leaves as it is: turn it off "
+        "for this model, give warn_only=True, or run it on another device"
+    ),
+    "for the mps device": (
+        "run it on the CPU (device='cpu'), or set PYTORCH_ENABLE_MPS_FALLBACK=1 before Python "
+        "starts"
+    ),
+    "not implemented for 'half'": "it has no form in float16 here: use float32, or autocast",
+    "not implemented for 'bfloat16'": "it has no form in bfloat16 here: use float32, or autocast",
+}
+
 _OURS = str(Path(__file__).parents[1]) + os.sep
 _PYTHONS = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
 _PACKAGES = ("site-packages", "dist-packages")
@@ -68,10 +82,16 @@ def in_words(error: BaseException) -> str:
 
 
 def remedy(error: BaseException) -> list[str]:
-    """What helps against an exception, where that is known: too little memory."""
+    """What helps against an exception, where that is known.
+
+    Too little memory, an operation that the device or 16 bits lack, or that is not deterministic.
+    """
     text = text_of(error).lower()
     short = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return [FEWER] if short or any(words in text for words in OUT_OF_MEMORY) else []
+    found = [FEWER] if short or any(words in text for words in OUT_OF_MEMORY) else []
+    if isinstance(error, RuntimeError):  # NotImplementedError is one
+        found += [helps for words, helps in MISSING.items() if words in text]
+    return found
 
 
 def origin(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bridge.core.kinds import eagerly, is_scripted
 from bridge.core.state import hooked
+from bridge.core.wide import wide
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -55,10 +56,10 @@ class Facts:
     @cached_property
     def look_like(self) -> str:
         """What the logits look like if not logits: "probabilities", "log-probabilities", or ""."""
-        wide = self.logits.double()
-        if bool((wide >= 0).all()):
-            return "probabilities" if _one(wide.sum(1)) else ""
-        return "log-probabilities" if bool((wide <= 0).all()) and _one(wide.exp().sum(1)) else ""
+        exact = wide(self.logits)
+        if bool((exact >= 0).all()):
+            return "probabilities" if _one(exact.sum(1)) else ""
+        return "log-probabilities" if bool((exact <= 0).all()) and _one(exact.exp().sum(1)) else ""
 
     @property
     def spatial_layers(self) -> tuple[LayerCall, ...]:

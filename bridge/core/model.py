@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from bridge.core.skeleton import Kept
 from bridge.core.state import frozen, seeded
 from bridge.core.turns import turn
 from bridge.core.watch import watched
+from bridge.core.wide import wide, wide_device
 from bridge.core.wrapping import (
     check_module,
     layer_name,
@@ -109,10 +111,17 @@ class ModelAdapter(nn.Module):
         return next((p.device for p in self.module.parameters()), None)
 
     def astype(self, dtype: torch.dtype) -> ModelAdapter:
-        """The same model in another dtype, on a copy: agreement is judged in float64."""
+        """The same model in another dtype, on a copy: agreement is judged in float64.
+
+        On the CPU where its device has no such numbers.
+        """
         with torch.no_grad():  # else the copies of a script's weights are no leaves
-            module = copy.deepcopy(self.module).to(dtype)
-        mean, std = (None if t is None else t.to(dtype) for t in (self.mean, self.std))
+            module = copy.deepcopy(self.module)
+            if dtype == torch.float64 and self.device and wide_device(self.device) != self.device:
+                module = module.to(wide_device(self.device))
+            module = module.to(dtype)
+        change = wide if dtype == torch.float64 else partial(torch.Tensor.to, dtype=dtype)
+        mean, std = (None if t is None else change(t) for t in (self.mean, self.std))
         told = self.layer, self.bounds, self.class_names, self.name
         adapter = ModelAdapter(module, mean, std, *told)
         adapter.resizing = self.resizing

@@ -14,6 +14,7 @@ from bridge.core.model import ModelAdapter
 from bridge.core.norms import l2_norm, linf_norm
 from bridge.core.state import frozen, seeded
 from bridge.core.types import Score
+from bridge.core.wide import wide
 
 # A float32 pixel of size 1 rounds at 6e-8, a few times an attack.
 PIXEL_SLACK = 1e-6
@@ -59,7 +60,7 @@ def audit(
     delta = (images - x)[valid]
 
     def median(values: Tensor) -> float:
-        return float(values.double().median()) if len(values) else float("nan")
+        return float(wide(values).median()) if len(values) else float("nan")
 
     return Score(
         success=_share(hit & valid & counted, counted),
@@ -83,7 +84,7 @@ def classify(model: ModelAdapter, x: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad(), seeded(0), frozen(model):
         logits = torch.cat([model(part) for part in in_parts(model, x)])
     predicted = torch.where(logits.isfinite().all(1), logits.argmax(1), -1)
-    return predicted, logits.double().softmax(1).amax(1)
+    return predicted, wide(logits).softmax(1).amax(1)
 
 
 def defects(

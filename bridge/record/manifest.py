@@ -43,6 +43,12 @@ def device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
+def autocast(device: torch.device) -> torch.dtype | None:
+    """What autocast computes in on a device, None where it is off."""
+    on = torch.is_autocast_enabled(device.type)
+    return torch.get_autocast_dtype(device.type) if on else None
+
+
 def describe(model: ModelAdapter, x: Tensor) -> dict[str, Any]:
     """The card of a run: when, which model, preprocessing, images, versions and device."""
     try:
@@ -75,6 +81,8 @@ def describe(model: ModelAdapter, x: Tensor) -> dict[str, Any]:
         "device": {
             "type": str(x.device),
             "name": device_name(x.device),
+            "autocast": autocast(x.device),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
             "threads": torch.get_num_threads(),
             "cores": os.cpu_count(),
             "platform": platform.platform(),

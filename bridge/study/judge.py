@@ -104,7 +104,7 @@ def judge(
     """
     judged = [] if judged is None else judged
     raised = [] if raised is None else raised
-    device = trial.batch.x.device
+    device = (trial.batch if wide is None else wide).x.device
     ran = {cell.implementation: cell.run.output.to(device) for cell in cells}
     others = [name for name in trial.functions if name != "reference"]
     yardstick = _yardstick(trial, ran, wide, raised) if any(n in ran for n in others) else None
@@ -134,7 +134,7 @@ def _yardstick(
     try:
         if wide is None:
             raise ValueError("the model cannot be copied in float64: agreement cannot be judged")
-        reference32 = ran[name] if name in ran else trial.run(name).output
+        reference32 = ran[name] if name in ran else trial.run(name).output.to(wide.x.device)
         return Yardstick(trial, wide, reference32, trial.run(name, wide).output)
     except Exception as error:
         raised.append(failure(trial.method.name, name, "float64", error))

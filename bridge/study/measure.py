@@ -17,6 +17,7 @@ from bridge.core.state import seeded
 from bridge.core.tags import Function
 from bridge.core.timer import interleaved
 from bridge.core.types import Failure, Run
+from bridge.core.wide import wide
 from bridge.study.interruption import end_if_asked
 from bridge.tables import Cell, failure
 
@@ -47,7 +48,11 @@ class Batch:
 
     def wide(self) -> Batch:
         """The same in float64. Raises what copying the model raises."""
-        return replace(self, model=self.model.astype(torch.float64), x=self.x.double())
+        x = wide(self.x)
+        labels, target = self.labels.to(x.device), self.target.to(x.device)
+        return replace(
+            self, model=self.model.astype(torch.float64), x=x, labels=labels, target=target
+        )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from bridge.core.method import several, sizes
 from bridge.core.preflight import check_images, check_labels
 from bridge.core.shared import Clean, Shared
 from bridge.core.state import seeded
+from bridge.core.wide import wide
 from bridge.fused.chunks import CPU_NUMBERS, chunk_size
 from bridge.fused.many import serve
 from bridge.fused.planning import BACKWARDS, Task
@@ -89,7 +90,7 @@ def _together(work: Work, batch: Batch, tasks: Sequence[Task]) -> Part:
         labels = _labels(work, batch, predicted, logits.shape[1])
         target = _target(work, labels, predicted, logits.shape[1])
         shared = clean.differentiate(target, labels)
-        confidence = logits.detach().double().softmax(1).amax(1).tolist()
+        confidence = wide(logits.detach()).softmax(1).amax(1).tolist()
         right = (predicted == labels).tolist()
         for k, item in enumerate(batch.items):
             answers = int(labels[k]), int(predicted[k]), confidence[k], right[k]

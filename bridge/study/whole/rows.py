@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bridge.core.model import ModelAdapter
 from bridge.core.norms import l2_norm, linf_norm
+from bridge.core.wide import wide
 from bridge.metrics import similarity
 from bridge.metrics.attack import defects
 
@@ -26,10 +27,11 @@ class MapRow:
 
 def map_rows(maps: Tensor) -> list[MapRow | None]:
     """Of each map (n, c, h, w) its numbers; None of one that is not finite."""
-    wide = maps.detach().flatten(1).double().cpu()
-    finite = wide.isfinite().all(1).tolist()
-    totals, largest = wide.sum(1).tolist(), wide.abs().amax(1).tolist()
-    sparse = gini(maps.detach().double().abs().sum(1).flatten(1).cpu()).tolist()
+    exact = wide(maps.detach())
+    flat = exact.flatten(1).cpu()
+    finite = flat.isfinite().all(1).tolist()
+    totals, largest = flat.sum(1).tolist(), flat.abs().amax(1).tolist()
+    sparse = gini(exact.abs().sum(1).flatten(1).cpu()).tolist()
     numbers = zip(finite, totals, largest, sparse, strict=True)
     return [MapRow(*rest) if good else None for good, *rest in numbers]
 
@@ -106,12 +108,13 @@ def looked_at(
     logits = model(torch.where(finite.view(-1, 1, 1, 1), adversarial, x))
     known = finite & logits.isfinite().all(1)
     predicted = torch.where(known, logits.argmax(1), -1)
-    confidence = torch.where(known, logits.double().softmax(1).amax(1), torch.nan)
+    sure = wide(logits).softmax(1).amax(1)
+    confidence = torch.where(known.to(sure.device), sure, torch.nan)
     if targeted:
         fooled = (clean != labels) & (predicted == labels)
     else:
         fooled = (clean == labels) & known & (predicted != labels)
-    delta = (adversarial - x).double()
+    delta = wide(adversarial - x)
     bad = {name: flags.tolist() for name, flags in problems.items()}
     return Looked(
         predicted.tolist(),
