@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
-from bridge.core.parameters import Samples, Stdev
+from bridge.core.parameters import Draw, Samples, Stdev
 from bridge.core.registry import attribution
 from bridge.core.shared import Shared
 from bridge.fused.chunks import gradient_sum
@@ -24,9 +25,17 @@ def linear(w: Tensor, x: Tensor, **_: Any) -> Tensor:
     return w
 
 
+def requires(x: Tensor, *, n_samples: int, noise: Tensor | None, **_: Any) -> None:
+    """Raise ValueError where the noise does not fit the images and their samples."""
+    expected = (len(x), n_samples, *x.shape[1:])
+    if noise is not None and tuple(noise.shape) != expected:
+        raise ValueError(f"noise has shape {tuple(noise.shape)}, expected {expected}")
+
+
 @attribution(
     "smooth_grad",
     paper="arXiv:1706.03825",
+    requires=requires,
     random=True,
     axioms=("dummy", "implementation invariance", "linearity"),
     linear=linear,
@@ -40,23 +49,43 @@ def smooth_grad(
     *,
     n_samples: Samples = 20,
     stdev: Stdev = 0.1,
+    noise: Draw = None,
 ) -> Tensor:
     """mean over n_samples of d logit_t / d x at x + stdev * normal noise, signed, same shape as x.
 
     `stdev` is absolute, in pixel units (Captum's default is 1.0, the paper's 10 to 20 % of the
-    range). The noise comes from the global generator, drawn at once in float32 for either
-    precision, sample after sample of each image: the order that Captum draws in, so that a seed
-    means the same noise for both (Smilkov et al. 2017).
+    range). `noise` takes the normal numbers themselves, (n, n_samples, c, h, w), which `stdev` is
+    multiplied with. Otherwise they come from the global generator, drawn at once in float32 for
+    either precision, sample after sample of each image: the order that Captum draws in, so that a
+    seed means the same noise for both (Smilkov et al. 2017).
+
+    >>> import bridge, torch
+    >>> model = bridge.load_model("zoo:fashion_cnn")
+    >>> x, labels = bridge.load_batch("samples:fashion_mnist", n=2)
+    >>> mine = {"n_samples": 3, "noise": torch.randn(2, 3, 1, 28, 28)}
+    >>> ours, captums = (
+    ...     bridge.run("smooth_grad", model, x, labels, implementation=each, **mine).output
+    ...     for each in ("reference", "captum")
+    ... )
+    >>> torch.allclose(ours, captums, rtol=1e-4, atol=1e-5)
+    True
     """
     total = torch.zeros_like(x)
-    for noise in _noise(x, n_samples, stdev):
-        total += input_gradient(model, (x + noise).to(x), target)
+    for sample in _samples(x, n_samples, stdev, noise):
+        total += input_gradient(model, (x + sample).to(x), target)
     return total / n_samples
 
 
-def _noise(x: Tensor, n_samples: int, stdev: float) -> tuple[Tensor, ...]:
+def draw(x: Tensor, *, n_samples: int, **_: Any) -> dict[str, Tensor]:
+    """The normal numbers, in float32 for either precision."""
     shape = (len(x), n_samples, *x.shape[1:])
-    return (stdev * torch.randn(shape, dtype=torch.float32, device=x.device)).unbind(1)
+    return {"noise": torch.randn(shape, dtype=torch.float32, device=x.device)}
+
+
+def _samples(x: Tensor, n_samples: int, stdev: float, noise: Tensor | None) -> tuple[Tensor, ...]:
+    """What is added to the images, for each sample."""
+    normal = draw(x, n_samples=n_samples)["noise"] if noise is None else noise.to(x)
+    return (stdev * normal).unbind(1)
 
 
 def _passes(x: Tensor, *, n_samples: int, **_: Any) -> tuple[int, int]:
@@ -64,39 +93,56 @@ def _passes(x: Tensor, *, n_samples: int, **_: Any) -> tuple[int, int]:
 
 
 @smooth_grad.fused(passes=_passes)
-def fused(shared: Shared, *, n_samples: int, stdev: float) -> Tensor:
+def fused(shared: Shared, *, n_samples: int, stdev: float, noise: Tensor | None) -> Tensor:
     x = shared.x
     weights = torch.full((n_samples,), 1 / n_samples, dtype=x.dtype, device=x.device)
-    if x.device.type == "cpu" and x[0].numel() % 16 == 0:
+    if noise is None and x.device.type == "cpu" and x[0].numel() % 16 == 0:
         # On a CPU the generator works in blocks of 16: noise drawn chunk after chunk is the noise
         # drawn at once.
         def noisy(image: Tensor, sample: Tensor) -> Tensor:
-            noise = torch.randn(len(image), *x.shape[1:], dtype=torch.float32)
-            return (x[image] + stdev * noise).to(x)
+            normal = torch.randn(len(image), *x.shape[1:], dtype=torch.float32)
+            return (x[image] + stdev * normal).to(x)
     else:
-        noise = torch.randn(len(x), n_samples, *x.shape[1:], dtype=torch.float32, device=x.device)
+        normals = draw(x, n_samples=n_samples)["noise"] if noise is None else noise.to(x)
 
         def noisy(image: Tensor, sample: Tensor) -> Tensor:
-            return (x[image] + stdev * noise[image, sample]).to(x)
+            return (x[image] + stdev * normals[image, sample]).to(x)
 
     return gradient_sum(shared.model, x, shared.target, noisy, weights)
 
 
 @smooth_grad.twin("captum")
 def captum(
-    model: ModelAdapter, x: Tensor, target: Tensor, *, n_samples: int, stdev: float
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    *,
+    n_samples: int,
+    stdev: float,
+    noise: Tensor | None,
 ) -> Tensor:
     from captum.attr import NoiseTunnel, Saliency
 
-    return NoiseTunnel(Saliency(model)).attribute(
-        x,
-        target=target,
-        abs=False,
-        nt_type="smoothgrad",
-        nt_samples=n_samples,
-        nt_samples_batch_size=None,
-        stdevs=float(stdev),
-    )
+    with nullcontext() if noise is None else _told(noise.to(x)):
+        return NoiseTunnel(Saliency(model)).attribute(
+            x,
+            target=target,
+            abs=False,
+            nt_type="smoothgrad",
+            nt_samples=n_samples,
+            nt_samples_batch_size=None,
+            stdevs=float(stdev),
+        )
+
+
+def _told(noise: Tensor) -> AbstractContextManager[object]:
+    """Inside, Captum's one draw, sample after sample of each image, is this noise."""
+    from unittest import mock
+
+    def normal(mean: float, std: Tensor) -> Tensor:
+        return mean + std * noise.flatten(0, 1)
+
+    return mock.patch.object(torch, "normal", normal)
 
 
 # Deviations, the likeliest first.
@@ -107,10 +153,8 @@ def deviation(sentence: str) -> Callable[[Noisy], Noisy]:
 
     def register(gradient: Noisy) -> Noisy:
         @smooth_grad.variant(sentence)
-        def deviating(
-            model: ModelAdapter, x: Tensor, target: Tensor, *, n_samples: int, stdev: float
-        ) -> Tensor:
-            samples = [gradient(model, x, target, n) for n in _noise(x, n_samples, stdev)]
+        def deviating(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+            samples = [gradient(model, x, target, each) for each in _samples(x, **params)]
             return torch.stack(samples).mean(0)
 
         return gradient
@@ -153,17 +197,20 @@ def times_noisy(model: ModelAdapter, x: Tensor, target: Tensor, noise: Tensor) -
     return (x + noise) * input_gradient(model, x + noise, target)
 
 
-smooth_grad.variant(
-    "it takes one sample whatever n_samples says, or one noise for all samples", n_samples=1
-)(smooth_grad.reference)
+@smooth_grad.variant("it takes one sample whatever n_samples says, or one noise for all samples")
+def one_sample(
+    model: ModelAdapter, x: Tensor, target: Tensor, *, noise: Tensor | None, **params: Any
+) -> Tensor:
+    first = None if noise is None else noise[:, :1]
+    return smooth_grad(model, x, target, **{**params, "n_samples": 1, "noise": first})
+
+
 smooth_grad.variant("it adds no noise: it is the plain gradient", stdev=0.0)(smooth_grad.reference)
 for _value in (0.1, 0.15, 0.2, 1.0):
     smooth_grad.variant(f"its stdev is always {_value:g}", stdev=_value)(smooth_grad.reference)
 
 
 @smooth_grad.variant("it is the variance of the gradients (VarGrad)")
-def variance(
-    model: ModelAdapter, x: Tensor, target: Tensor, *, n_samples: int, stdev: float
-) -> Tensor:
-    samples = [input_gradient(model, x + n, target) for n in _noise(x, n_samples, stdev)]
+def variance(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    samples = [input_gradient(model, x + each, target) for each in _samples(x, **params)]
     return torch.stack(samples).var(0)
