@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bridge.study.comparison import Comparison
     from bridge.study.whole.run import run_study
     from bridge.study.whole.study import Study
+    from bridge.vectors import check_outputs
 
 __version__ = "0.1.0"
 
@@ -47,6 +48,7 @@ _WHERE = {
     "benchmark": "study.benchmark",
     "check": "conformance",
     "check_model": "conformance",
+    "check_outputs": "vectors",
     "compare": "study.compare",
     "frozen": "core.state",
     "load_batch": "load",
@@ -77,6 +79,7 @@ _PACKAGES = (
     "study",
     "tables",
     "training",
+    "vectors",
     "visualize",
     "zoo",
 )
@@ -97,6 +100,7 @@ __all__ = [
     "benchmark",
     "check",
     "check_model",
+    "check_outputs",
     "compare",
     "frozen",
     "gradients",

@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from bridge.attacks import _descent
+from bridge.attacks import _cases, _descent
 from bridge.attacks._descent import LINF, Descent
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import LinfSize, Steps, StepSize
 from bridge.core.recipe import Recipe
 from bridge.core.registry import attack
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases
 
 # Its parameters as one record; without a step size it takes Foolbox's share of epsilon.
 descent = partial(Descent, LINF, 0.2)
@@ -66,3 +67,10 @@ def foolbox(model: ModelAdapter, x: Tensor, labels: Tensor, **params: Any) -> Te
     from foolbox.attacks import LinfBasicIterativeAttack
 
     return _descent.foolbox(LinfBasicIterativeAttack, model, x, labels, descent(**params))
+
+
+bim.cases = Cases(
+    f"{_cases.LOSS}{_cases.WALK}{_cases.IN_LINF}",
+    _cases.each_with(_cases.LINF_CASE, _cases.BOTH_WAYS),
+    traps=_cases.SIGN_ZERO,
+)

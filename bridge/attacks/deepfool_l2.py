@@ -13,6 +13,7 @@ from bridge.core.model import ModelAdapter
 from bridge.core.norms import l2_norm, per_image, project_l2
 from bridge.core.parameters import Domain, SmallestSize, Steps
 from bridge.core.registry import attack
+from bridge.core.tags import Cases, Trap
 
 # As in the authors' published code: every step goes this much further, so that it cannot stall on
 # the boundary.
@@ -124,3 +125,24 @@ for _sentence, _change in (
     ("its overshoot is always 1", {"overshoot": 1.0}),
 ):
     deepfool_l2.variant(_sentence, **_change)(deepfool_l2.reference)
+
+
+deepfool_l2.cases = Cases(
+    "classes c_0, c_1, ... by falling logit of the clean image, `candidates` of them. While an "
+    "image's argmax is its target, at most `steps` times: f_k = logit of c_k - logit of c_0, "
+    "w_k = d f_k / d x; l = argmin over k > 0 of |f_k| / (norm2(w_k) + 1e-8); r grows by "
+    "(|f_l| / (norm2(w_l) + 1e-8) + 1e-4) / (norm2(w_l) + 1e-8) * w_l; the image becomes "
+    "clip(x + (1 + overshoot) * r) to [0, 1]. With an epsilon at last "
+    "x + delta * min(1, epsilon / max(norm2(delta), 1e-12))",
+    (
+        {"steps": 20, "overshoot": 0.0625, "candidates": 4},
+        {"steps": 2, "overshoot": 0.0, "candidates": 3, "epsilon": 0.25},
+    ),
+    traps={
+        "overshoot": Trap("it goes (1 + overshoot) of the way", ("it does not overshoot",)),
+        "nearest-boundary": Trap(
+            "the nearest of all candidates, not the second class",
+            ("it looks at two classes only",),
+        ),
+    },
+)

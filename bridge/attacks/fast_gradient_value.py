@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bridge.attacks._cases import BOTH_WAYS, LOSS, OWN_NORMS, each_with
 from bridge.attacks._descent import like_epsilon, one_step, towards
 from bridge.core.gradients import loss_gradient
 from bridge.core.method import sizes
@@ -12,6 +13,7 @@ from bridge.core.norms import unit_linf
 from bridge.core.parameters import LinfSize
 from bridge.core.registry import attack
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases
 
 
 @attack(
@@ -40,3 +42,10 @@ def fused(shared: Shared, *, epsilon: float | list[float], targeted: bool) -> Te
     scaled = towards(targeted) * unit_linf(shared["loss_gradient"])
     moved = [(shared.x + e * scaled).clamp_(*shared.model.bounds) for e in sizes(epsilon)]
     return like_epsilon(moved, epsilon)
+
+
+fast_gradient_value.cases = Cases(
+    LOSS + "clip(x + epsilon * g / max(max|g|, 1e-12)) to [0, 1], the maximum over each image",
+    each_with({"epsilon": 0.125}, BOTH_WAYS),
+    traps=OWN_NORMS,
+)

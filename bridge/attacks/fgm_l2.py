@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bridge.attacks._cases import BOTH_WAYS, IN_L2, LOSS, OWN_NORMS, each_with
 from bridge.attacks._descent import like_epsilon, one_step, towards
 from bridge.attacks._foolbox import run_foolbox
 from bridge.core.gradients import loss_gradient
@@ -13,6 +14,7 @@ from bridge.core.norms import project_l2, unit_l2
 from bridge.core.parameters import L2Size
 from bridge.core.registry import attack
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases
 
 
 @attack(
@@ -59,3 +61,10 @@ def foolbox(
     else:
         attack = L2FastGradientAttack(random_start=False)
     return run_foolbox(attack, model, x, labels, epsilon=epsilon, targeted=targeted)
+
+
+fgm_l2.cases = Cases(
+    f"{LOSS}clip(project(x + epsilon * d(g))) to [0, 1]. {IN_L2}",
+    each_with({"epsilon": 0.75}, BOTH_WAYS),
+    traps=OWN_NORMS,
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bridge.attacks._cases import BOTH_WAYS, LOSS, SIGN_ZERO, each_with
 from bridge.attacks._descent import like_epsilon, one_step, towards
 from bridge.attacks._foolbox import run_foolbox
 from bridge.core.gradients import loss_gradient
@@ -13,6 +14,7 @@ from bridge.core.model import ModelAdapter
 from bridge.core.parameters import LinfSize
 from bridge.core.registry import attack
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases
 
 
 @attack(
@@ -58,3 +60,10 @@ def foolbox(
     else:
         attack = LinfFastGradientAttack(random_start=False)
     return run_foolbox(attack, model, x, labels, epsilon=epsilon, targeted=targeted)
+
+
+fgsm.cases = Cases(
+    LOSS + "clip(x + epsilon * sign(g)) to [0, 1], sign(0) = 0",
+    each_with({"epsilon": 0.125}, BOTH_WAYS),
+    traps=SIGN_ZERO,
+)

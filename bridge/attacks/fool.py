@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bridge.attacks._cases import BOTH_WAYS, LOSS, SIGN_ZERO, each_with
 from bridge.attacks._descent import like_epsilon, towards
 from bridge.attacks._mistakes import negative_logit, sign_or_up, softmax_twice, unchanged
 from bridge.core.gradients import loss_gradient, predict, predicted
@@ -19,6 +20,7 @@ from bridge.core.parameters import Domain, SmallestSize, Steps
 from bridge.core.recipe import Direction, Loss, cross_entropy
 from bridge.core.registry import attack
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases, Trap
 
 Step = Annotated[float, Domain(low=0, unit="absolute, in pixel units", others=(0.011,))]
 
@@ -168,3 +170,19 @@ fool.variant("it takes sign(0) = 1: pixels without gradient move", direction=sig
 fool.variant("it steps along the gradient without normalising it", direction=unchanged)(_walk)
 fool.variant("the step is halved", factor=0.5)(_walk)
 fool.variant("the step is doubled", factor=2.0)(_walk)
+
+
+fool.cases = Cases(
+    f"{LOSS}x_k+1 = clip(project(x_k + step_size * sign(g))) to [0, 1], sign(0) = 0, until argmax "
+    "is not the target (targeted: is), each image for itself, at most `steps` times; an image "
+    "that is fooled already stays. Only with an epsilon: project to x + clamp(delta, -epsilon, "
+    "epsilon)",
+    each_with({"steps": 6, "step_size": 0.03125}, [*BOTH_WAYS, {"epsilon": 0.0625}]),
+    traps={
+        **SIGN_ZERO,
+        "stops-for-itself": Trap(
+            "each image stops as soon as it is fooled",
+            ("images go on until all are fooled", "it never stops: all steps are taken"),
+        ),
+    },
+)

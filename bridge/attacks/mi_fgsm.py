@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from bridge.attacks._cases import BOTH_WAYS, IN_LINF, LINF_CASE, LOSS, SIGN_ZERO, WALK, each_with
 from bridge.attacks._descent import like_epsilon, towards
 from bridge.attacks._foolbox import run_foolbox
 from bridge.core.gradients import loss_gradient
@@ -18,6 +19,7 @@ from bridge.core.parameters import Domain, LinfSize, Steps, StepSize
 from bridge.core.recipe import Recipe
 from bridge.core.registry import attack
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases, Trap
 from bridge.fused.descent import descend
 
 SIGNS = (
@@ -229,3 +231,21 @@ def running_mean(momentum: float, g: Tensor, gradient: Tensor) -> Tensor:
 @deviation("it takes the gradient where its momentum leads (Nesterov, NI-FGSM)", ahead=True)
 def nesterov(momentum: float, g: Tensor, gradient: Tensor) -> Tensor:
     return momentum * g + unit_l1(gradient)
+
+
+mi_fgsm.cases = Cases(
+    f"{LOSS}v = 0 at first, then v = momentum * v + g / max(norm1(g), 1e-12), norms of each image; "
+    f"d(g) = sign(v). {WALK}{IN_LINF}",
+    each_with({**LINF_CASE, "momentum": 0.75}, BOTH_WAYS),
+    traps={
+        **SIGN_ZERO,
+        "each-over-its-norm": Trap(
+            "each gradient is divided by its own L1 norm before it is added",
+            (
+                "it adds the gradient to its momentum without normalising it",
+                "it adds the gradient's sign to its momentum",
+                "it divides the sum, with the new gradient in it, by its L1 norm, not the gradient",
+            ),
+        ),
+    },
+)

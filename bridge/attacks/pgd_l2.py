@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from bridge.attacks import _descent
+from bridge.attacks import _cases, _descent
 from bridge.attacks._descent import L2, Descent
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Draw, L2Size, Restarts, Steps, StepSize
 from bridge.core.recipe import Recipe
 from bridge.core.registry import attack
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases
 
 # Its parameters as one record; without a step size it takes Foolbox's share of epsilon.
 descent = partial(Descent, L2, 0.025)
@@ -79,3 +80,10 @@ def foolbox(model: ModelAdapter, x: Tensor, labels: Tensor, **params: Any) -> Te
     from foolbox.attacks import L2ProjectedGradientDescentAttack
 
     return _descent.foolbox(L2ProjectedGradientDescentAttack, model, x, labels, descent(**params))
+
+
+pgd_l2.cases = Cases(
+    f"{_cases.LOSS}{_cases.WALK}{_cases.RESTARTS}{_cases.IN_L2}",
+    _cases.each_with(_cases.L2_CASE, _cases.FROM_STARTS),
+    traps={**_cases.OWN_NORMS, **_cases.START},
+)

@@ -11,6 +11,7 @@ from bridge.core.model import ModelAdapter
 from bridge.core.norms import linf_norm, per_image, uniform, unit_l2
 from bridge.core.parameters import Draw, LinfSize
 from bridge.core.registry import attack
+from bridge.core.tags import Cases, Trap
 
 LARGEST = (
     "Foolbox divides the noise by its largest positive value, not by its largest absolute value: "
@@ -156,3 +157,18 @@ def clipped_wider(
 ) -> Tensor:
     u = drawn(x, noise)
     return (x + epsilon * u / largest(u)).clamp(-1, 1)
+
+
+uniform_noise_linf.cases = Cases(
+    "clip(x + epsilon * noise / max|noise|) to [0, 1], the maximum over each image; noise is given",
+    ({"epsilon": 0.125},),
+    traps={
+        "largest-absolute-value": Trap(
+            "the noise is divided by its largest absolute value, not by its largest value",
+            (
+                "it divides by the largest positive value instead of the largest absolute one, as "
+                "Foolbox does",
+            ),
+        )
+    },
+)

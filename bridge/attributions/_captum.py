@@ -12,6 +12,7 @@ from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
 from bridge.core.relu import relus
 from bridge.core.state import hooked
+from bridge.core.tags import Trap
 
 _NOTICES = (
     "Setting backward hooks on ReLU activations",
@@ -23,6 +24,12 @@ SKIP = (
     "elsewhere, as in h + f(relu(h)), the skip path's gradient is clipped too. The reference clips "
     "at the ReLU alone, as the paper and zennit do"
 )
+SKIP_PATH = {
+    "skip-path": Trap(
+        "h + f(relu(h)): only the ReLU's gradient is changed, not that of the skip path",
+        (SKIP.partition(":")[0],),
+    )
+}
 
 
 def quiet(attribute: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:

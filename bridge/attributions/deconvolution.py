@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bridge.attributions._captum import SKIP, clipped_at_inputs, quiet
+from bridge.attributions._captum import SKIP, SKIP_PATH, clipped_at_inputs, quiet
 from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import attribution, get
 from bridge.core.relu import deconvolution_gradient
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases
 
 
 @attribution("deconvolution", paper="arXiv:1311.2901", needs=("relu",), axioms=("dummy",))
@@ -32,6 +33,14 @@ def captum(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
     from captum.attr import Deconvolution
 
     return quiet(Deconvolution(model).attribute, x, target=target)
+
+
+deconvolution.cases = Cases(
+    "d logit_target / d x with g * (g > 0) in place of every ReLU's derivative, g what arrives at "
+    "the ReLU's output, whether the ReLU was active or not: at the ReLU alone, a skip path keeps "
+    "its gradient",
+    traps=SKIP_PATH,
+)
 
 
 @deconvolution.variant("it is the plain gradient: no ReLU is changed")

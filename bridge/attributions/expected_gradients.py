@@ -14,6 +14,7 @@ from bridge.core.norms import per_image
 from bridge.core.parameters import Domain, Draw, DrawnIndex, Samples
 from bridge.core.registry import attribution
 from bridge.core.shared import Shared
+from bridge.core.tags import AN_IMAGE, Cases, Trap
 from bridge.fused.chunks import GRADIENT, chunks
 
 TWO_GRAYS = torch.tensor([0.1, 0.9]).view(2, 1, 1, 1)
@@ -178,6 +179,20 @@ def captum(
             stdevs=0.0,
             target=target,
         )
+
+
+expected_gradients.cases = Cases(
+    "mean over k of (x - b_k) * d logit_target / d x at a_k x + (1 - a_k) b_k: a_k = alphas[:, k] "
+    "for each image, b_k = noise[:, k] (bounds are 0 and 1), or with baselines the images "
+    "baselines[chosen[:, k]]",
+    ({"n_samples": 4}, {"n_samples": 4, "baselines": AN_IMAGE}),
+    traps={
+        "each-its-own-way": Trap(
+            "each sample's gradient is multiplied by its own x - b",
+            ("it multiplies the mean gradient by the mean of (x - baseline), not each by its own",),
+        )
+    },
+)
 
 
 # Deviations, the likeliest first.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bridge.attributions._captum import SKIP, clipped_at_inputs, quiet
+from bridge.attributions._captum import SKIP, SKIP_PATH, clipped_at_inputs, quiet
 from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import attribution, get
 from bridge.core.relu import guided_gradient
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases
 
 
 @attribution("guided_backprop", paper="arXiv:1412.6806", needs=("relu",), axioms=("dummy",))
@@ -35,6 +36,13 @@ def captum(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
     from captum.attr import GuidedBackprop
 
     return quiet(GuidedBackprop(model).attribute, x, target=target)
+
+
+guided_backprop.cases = Cases(
+    "d logit_target / d x with g * (input > 0) * (g > 0) in place of every ReLU's derivative, g "
+    "what arrives at the ReLU's output: at the ReLU alone, a skip path keeps its gradient",
+    traps=SKIP_PATH,
+)
 
 
 @guided_backprop.variant("it is the plain gradient: no ReLU is guided")

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from bridge.attributions._captum import SKIP, clipped_at_inputs, quiet
+from bridge.attributions._captum import SKIP, SKIP_PATH, clipped_at_inputs, quiet
 from bridge.attributions._parts import fast
 from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Domain
 from bridge.core.registry import attribution, get
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases
 
 Interpolation = Annotated[str, Domain(choices=("nearest", "bilinear"))]
 
@@ -52,6 +53,14 @@ def captum(model: ModelAdapter, x: Tensor, target: Tensor, *, interpolation: str
         target=target,
         interpolate_mode=interpolation,
     )
+
+
+guided_gradcam.cases = Cases(
+    "guided_backprop * u(max(layer_gradcam, 0)), u to the image's size: nearest takes the value at "
+    "floor(i * small / large), bilinear is layer_gradcam's",
+    ({"interpolation": "nearest"}, {"interpolation": "bilinear"}),
+    traps=SKIP_PATH,
+)
 
 
 def _product(guided: Tensor, cam: Tensor, mode: str) -> Tensor:

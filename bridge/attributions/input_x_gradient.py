@@ -9,6 +9,7 @@ from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import attribution
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases
 
 
 @attribution(
@@ -71,3 +72,6 @@ def times_sign(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
 @input_x_gradient.variant("the gradient's absolute value is taken before multiplying")
 def times_absolute(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
     return x * input_gradient(model, x, target).abs()
+
+
+input_x_gradient.cases = Cases("x * d logit_target / d x, x the pixels before normalisation")

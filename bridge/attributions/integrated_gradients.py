@@ -17,6 +17,7 @@ from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Baseline, Domain, GradientSteps
 from bridge.core.registry import attribution
 from bridge.core.shared import Shared
+from bridge.core.tags import AN_IMAGE, Cases, Trap
 from bridge.core.types import Unsupported
 from bridge.fused.chunks import gradient_sum
 
@@ -136,6 +137,36 @@ def captum(
         method=method,
         internal_batch_size=chunk,
     )
+
+
+integrated_gradients.cases = Cases(
+    "(x - b) * sum_k w_k d logit_target / d x at b + a_k (x - b), b the baseline, n = n_steps. "
+    "gausslegendre: the n Gauss-Legendre nodes and weights of [0, 1]; riemann_left, _middle, "
+    "_right: a_k = (k + 0, 0.5, 1) / n, w_k = 1 / n; riemann_trapezoid: a_k = k / (n - 1), "
+    "w_k = 1 / (n - 1), half of it at both ends: the weights sum to 1. k = 0 ... n - 1",
+    (
+        *({"n_steps": 4, "method": rule} for rule in ("gausslegendre", *RIEMANN[:3])),
+        {"n_steps": 5, "method": "riemann_trapezoid"},
+        {"n_steps": 4, "method": "riemann_middle", "baseline": AN_IMAGE},
+    ),
+    traps={
+        "trapezoid-weights": Trap(
+            "the weights sum to 1, not to (n - 1) / n",
+            (
+                "it is the trapezoid rule with weights that sum to (n - 1) / n, as Captum's and "
+                "Quantus' are",
+            ),
+        ),
+        "ends-of-the-path": Trap(
+            "which ends of the path are points, and with what weight",
+            (
+                "it uses the right Riemann rule",
+                "it uses the left Riemann rule",
+                "it averages n_steps equally spaced points with both ends at full weight",
+            ),
+        ),
+    },
+)
 
 
 # Deviations, the likeliest first.

@@ -13,6 +13,7 @@ from bridge.core.gradients import target_logits
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import attribution
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases, Trap
 
 Combine = Callable[[Tensor, Tensor], Tensor]  # activations and gradient into a map
 
@@ -84,6 +85,30 @@ def captum(model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool, upsamp
         x, target=target, attribute_to_layer_input=False, relu_attributions=relu
     )
     return LayerAttribution.interpolate(cam, tuple(x.shape[2:]), "bilinear") if upsample else cam
+
+
+layer_gradcam.cases = Cases(
+    "A = the output of the network's cam_layer, G = d logit_target / d A, both (n, k, h, w): "
+    "sum_k (mean of G_k over its positions) A_k, (n, 1, h, w). relu: its positive part; "
+    "upsample, after that: bilinear to the image's size, pixel centres at (i + 0.5) / size "
+    "(align_corners=False), edges repeated",
+    (
+        {"relu": False, "upsample": False},
+        {"relu": True, "upsample": False},
+        {"relu": False, "upsample": True},
+        {"relu": True, "upsample": True},
+    ),
+    traps={
+        "relu-of-the-map": Trap(
+            "relu=false keeps negative values",
+            ("it applies a ReLU (relu=True)", "it never applies the ReLU"),
+        ),
+        "half-pixel-centres": Trap(
+            "bilinear with pixel centres at (i + 0.5) / size",
+            ("it upsamples with align_corners=True",),
+        ),
+    },
+)
 
 
 # Deviations, the likeliest first.

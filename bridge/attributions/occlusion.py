@@ -24,6 +24,7 @@ from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Baseline, Stride, Window
 from bridge.core.registry import attribution
 from bridge.core.shared import Shared
+from bridge.core.tags import AN_IMAGE, Cases, Trap
 from bridge.fused.occlusion import drops_of_windows, mean_over_windows
 
 
@@ -128,6 +129,34 @@ def captum(
         perturbations_per_eval=1,
         show_progress=False,
     )
+
+
+# Windows that fit, that are clipped, that overlap; a baseline that is an image.
+WINDOWS: tuple[dict[str, Any], ...] = (
+    {"window": (3, 3), "stride": (2, 2)},
+    {"window": (4, 3), "stride": (3, 2), "baseline": 0.5},
+    {"window": (2, 2), "stride": (2, 2), "baseline": AN_IMAGE},
+)
+occlusion.cases = Cases(
+    "windows start at 0, s, 2 s, ...: ceil((D - w) / s) + 1 an axis, the last clipped at the "
+    "border; all channels of a window are covered with the baseline; each pixel: the mean of "
+    "logit_target(x) - logit_target(covered x) over the windows that cover it, the same in every "
+    "channel",
+    WINDOWS,
+    traps={
+        "window-clipped": Trap(
+            "the last window is clipped at the border",
+            (
+                "it skips the clipped windows at the edge",
+                "it moves the last window inside instead of clipping it",
+            ),
+        ),
+        "mean-over-windows": Trap(
+            "overlapping windows are averaged",
+            ("it sums over the windows instead of averaging",),
+        ),
+    },
+)
 
 
 # Deviations, the likeliest first.

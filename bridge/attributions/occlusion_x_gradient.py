@@ -17,6 +17,7 @@ from bridge.core.norms import linf_norm, per_image
 from bridge.core.parameters import Baseline, Stride, Window
 from bridge.core.registry import attribution, get
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases
 
 
 def _max_normalised(map_: Tensor) -> Tensor:
@@ -74,6 +75,13 @@ def fused(shared: Shared, **params: Any) -> tuple[Tensor, dict[str, Any]]:
     covered, details = fast("occlusion").function(shared, **params)
     local = fast("input_x_gradient").function(shared)
     return _mean(covered, local), details
+
+
+occlusion_x_gradient.cases = Cases(
+    "(|occlusion| / max + |input_x_gradient| / max) / 2, each maximum over one image's absolute "
+    "values; where it is 0 the map is 0",
+    ({"window": (3, 3), "stride": (2, 2)}, {"window": (2, 2), "stride": (2, 2), "baseline": 0.5}),
+)
 
 
 # Deviations, the likeliest first.

@@ -9,6 +9,7 @@ from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import attribution
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases
 
 
 @attribution(
@@ -47,3 +48,6 @@ def times_image(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
 @saliency.variant("it is |input x gradient|")
 def absolute_times_image(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
     return times_image(model, x, target).abs()
+
+
+saliency.cases = Cases("|d logit_target / d x|, per channel, in pixel units")

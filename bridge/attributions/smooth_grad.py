@@ -14,6 +14,7 @@ from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Draw, Samples, Stdev
 from bridge.core.registry import attribution
 from bridge.core.shared import Shared
+from bridge.core.tags import Cases, Trap
 from bridge.fused.chunks import gradient_sum
 
 # (model, x, target, noise of one sample) -> what is averaged, same shape as x
@@ -143,6 +144,19 @@ def _told(noise: Tensor) -> AbstractContextManager[object]:
         return mean + std * noise.flatten(0, 1)
 
     return mock.patch.object(torch, "normal", normal)
+
+
+smooth_grad.cases = Cases(
+    "mean over k of d logit_target / d x at x + stdev * noise[:, k]; noise (n, n_samples, c, h, w) "
+    "is given, in pixel units, and nothing is clipped",
+    ({"n_samples": 4, "stdev": 0.125},),
+    draw=draw,
+    traps={
+        "not-clipped": Trap(
+            "noisy images may leave the bounds", ("it clips the noisy images to the bounds",)
+        )
+    },
+)
 
 
 # Deviations, the likeliest first.

@@ -12,7 +12,7 @@ from bridge.cli._terminal import usage_errors
 
 
 @click.command()
-@click.argument("function", metavar="FILE_OR_MODULE:FUNCTION")
+@click.argument("function", metavar="FILE_OR_MODULE:FUNCTION", required=False)
 @click.option(
     "--as",
     "method",
@@ -34,19 +34,47 @@ from bridge.cli._terminal import usage_errors
     show_default=True,
     help="For the networks and images that it is checked on.",
 )
+@click.option(
+    "--outputs",
+    metavar="FILE",
+    help="Instead of a function: outputs of test vectors, .npz or .safetensors, by case id.",
+)
+@click.option(
+    "--vectors",
+    metavar="DIR",
+    help="The test vectors that --outputs were computed from.  [default: made anew]",
+)
+@click.option("--partial", is_flag=True, help="Cases that --outputs lacks do not fail.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check(
-    function: str, method: str, params: tuple[tuple[str, Any], ...], seed: int, as_json: bool
+    function: str | None,
+    method: str,
+    params: tuple[tuple[str, Any], ...],
+    seed: int,
+    outputs: str | None,
+    vectors: str | None,
+    partial: bool,
+    as_json: bool,
 ) -> None:
     """Is this function the method that it claims to be, and if not, what is wrong?
 
     Exit code 0 when it passes, 1 when a check fails, 2 for wrong usage. For example:
     gradbridge check mine.py:my_fgsm --as fgsm
+
+    Code in another framework: compute the cases of `gradbridge vectors --out DIR`, then
+    gradbridge check --outputs mine.npz --as fgsm --vectors DIR
     """
     import bridge
     from bridge.load import load_object
 
     with usage_errors():
-        report = bridge.check(load_object(function), method, params=dict(params), seed=seed)
+        if outputs is not None:
+            if function is not None or params or seed:
+                raise ValueError("--outputs is judged by itself: pass it with --as, no function")
+            report = bridge.check_outputs(outputs, method, vectors=vectors, partial=partial)
+        elif function is None or vectors is not None or partial:
+            raise ValueError("pass a function, FILE_OR_MODULE:FUNCTION, or --outputs FILE")
+        else:
+            report = bridge.check(load_object(function), method, params=dict(params), seed=seed)
     click.echo(report.to_json() if as_json else str(report))
     sys.exit(0 if report.passed else 1)

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import bridge
 from bridge.core.tags import Function
 
 Status = Literal["passed", "failed", "expected", "skipped"]
@@ -109,7 +108,7 @@ def command(function: Function, method: str, params: Mapping[str, Any], seed: in
     if not file.is_file():
         return ""
     # Our own files register methods, which they cannot do twice: they are imported, not read again.
-    ours = file.resolve().is_relative_to(Path(bridge.__file__).parent)
+    ours = file.resolve().is_relative_to(Path(__file__).parents[1])
     place = module.__name__ if ours else os.path.relpath(file)
     options = [f"--param {shlex.quote(f'{key}={value}')}" for key, value in params.items()]
     options += [f"--seed {seed}"] if seed else []

@@ -19,7 +19,7 @@ from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Domain, domains
 from bridge.core.registration import check_function, check_twin
 from bridge.core.shared import NEEDS, Clean, Need, Shared
-from bridge.core.tags import Function, Kind, Requirement, Tags
+from bridge.core.tags import Cases, Function, Kind, Requirement, Tags
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Method:
     reference. `norm` is an attack's ball ("linf", "l2" or None); `needs` names what the model must
     have; `draw(x, **params)` gives its random numbers as parameters, so that two implementations
     can start from the same tensor; `requires(x, **params)` raises ValueError where parameters make
-    no sense together or with these images.
+    no sense together or with these images. `cases`, which its file may set, are its test vectors.
     """
 
     name: str
@@ -118,6 +118,7 @@ class Method:
     twins: dict[str, Twin] = field(default_factory=dict)
     fast: Fused | None = None
     variants: list[Variant] = field(default_factory=list)
+    cases: Cases | None = None
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.reference)

@@ -21,6 +21,33 @@ Axiom = Literal[
 ]
 
 
+AN_IMAGE = "an image"  # in the parameters of test vectors: images are drawn for it
+
+
+@dataclass(frozen=True)
+class Trap:
+    """What test vectors catch many with: in words, and the wrong answers that show it."""
+
+    text: str
+    mistakes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What a method's test vectors are made of (`bridge.vectors`).
+
+    `definition` says all that an implementer needs who has never seen our code. `params` are the
+    parameters of its cases, each of which is run on every network: few binary digits keep answers
+    exact, and `AN_IMAGE` stands for images that are drawn. `draw(x, **params)` gives the method's
+    random numbers where its own `draw` does not. `traps` are its own, by name.
+    """
+
+    definition: str
+    params: tuple[Mapping[str, Any], ...] = ({},)
+    draw: Function | None = None
+    traps: Mapping[str, Trap] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Tags:
     """What anyone needs to know of a method besides its code.
