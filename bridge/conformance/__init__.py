@@ -14,14 +14,16 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from bridge.calling import Called, understand
 from bridge.conformance.checks import Check, all_checks
 from bridge.conformance.diagnosis import diagnose
 from bridge.conformance.model_check import check_model
 from bridge.conformance.model_report import ModelReport
 from bridge.conformance.report import CheckReport, CheckResult, command
 from bridge.conformance.subject import TOOK_TOO_LONG, CheckFailed, Skipped, Subject
-from bridge.conformance.worlds import World
+from bridge.conformance.worlds import World, base, worlds
 from bridge.core.errors import in_words
+from bridge.core.method import Method
 from bridge.core.parameters import check_positive, check_seed
 from bridge.core.preflight import preflight
 from bridge.core.registry import get
@@ -93,7 +95,8 @@ def check(
         cause = diagnose(subject, failing)
     # The command line takes no model.
     reproduce = command(function, method, stated, seed) if model is None else ""
-    report = CheckReport(subject.name, method, tuple(results), cause, reproduce)
+    called = str(subject.function) if isinstance(subject.function, Called) else ""
+    report = CheckReport(subject.name, method, tuple(results), cause, reproduce, called)
     if on_fail == "raise" and not report.passed:
         raise AssertionError(str(report))
     return report
@@ -164,16 +167,14 @@ def _prepare(
     limit: float,
 ) -> tuple[Subject, list[Check]]:
     definition = get(method)
-    if not callable(function):
-        kind = type(function).__name__
-        raise TypeError(f"expected a function f(model, x, target, **params), got {kind}")
     if not isinstance(params, Mapping):
         raise TypeError(f"params is {params!r}, expected a mapping of parameters to values")
     definition.bind(params)
     definition.check_values(params)
     check_positive("limit_seconds", limit)
     check_seed(seed)
-    subject = Subject(function, definition, dict(params), limit)
+    understood = _understood(function, definition, params, seed)
+    subject = Subject(understood, definition, dict(params), limit)
     extra = None
     if (model is None) != (batch is None):
         raise TypeError("give both model and batch (x, classes), or neither")
@@ -184,6 +185,13 @@ def _prepare(
         extra = World("", adapter.astype(torch.float64), x.double(), target)
     with torch.inference_mode(False), _one_thread():
         return subject, all_checks(subject, seed, extra)
+
+
+def _understood(code: Any, method: Method, params: Mapping[str, Any], seed: int) -> Function:
+    """Somebody's code with our signature. Raises TypeError for what cannot be called."""
+    first = worlds(method, {**base(method), **params}, seed)[0]
+    with _one_thread():
+        return understand(code, method, first.model, first.x, first.target, first.params)
 
 
 def _after_a_hang(each: Check) -> CheckResult:

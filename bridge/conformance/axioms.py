@@ -186,6 +186,7 @@ def nothing_at_zero(subject: Subject, places: list[World]) -> Mapping[str, Any]:
     if "step_size" in subject.method.defaults:
         changes["step_size"] = 0.01
     moved = float((subject(world, **changes).detach() - world.x).abs().max())
-    if moved > 1e-9:  # the projection x + clamp(x' - x) rounds at 1e-16
+    # The projection x + clamp(x' - x) rounds at 1e-16, what works in float32 at 1e-7.
+    if moved > (1e-6 if subject.single else 1e-9):
         raise CheckFailed(f"pixels move by up to {moved:.2e} although epsilon is 0")
     return {}

@@ -26,9 +26,14 @@ class Headed(nn.Module):
 class Normalised(nn.Module):
     """A network that is given pixels and normalises them itself."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, inner: nn.Module, mean: Tensor, std: Tensor) -> None:
         super().__init__()
-        self.inner, self.mean, self.std = inner, mean, std
+        self.inner = inner
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return logits_of(self.inner((x - self.mean) / self.std))

@@ -34,7 +34,8 @@ class CheckReport:
     """All checks of one function against one method.
 
     `cause` is the diagnosis in one sentence, "" where all agrees. `reproduce` is a command that
-    checks the same, "" where there is none.
+    checks the same, "" where there is none. `called` says how code of another signature than ours
+    was understood, "" for code of ours.
     """
 
     function: str
@@ -42,6 +43,7 @@ class CheckReport:
     checks: tuple[CheckResult, ...]
     cause: str = ""
     reproduce: str = ""
+    called: str = ""
 
     @property
     def passed(self) -> bool:
@@ -60,6 +62,7 @@ class CheckReport:
     def __str__(self) -> str:
         letters = "".join(LETTER[c.status] for c in self.checks)
         lines = [f"{self.function} as {self.method}  {letters}"]
+        lines += [self.called] if self.called else []
         if self.cause:
             lines += ["", f"diagnosis: {self.cause}"]
         if self.failures:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bridge.calling import Called, Form
 from bridge.conformance.worlds import World
 from bridge.core.engine import execute, session
 from bridge.core.errors import ends_us, in_words
@@ -68,6 +69,12 @@ class Subject:
         if self.function is self.method.fast:
             return f"fused {self.method.name}"
         return name_of(self.function)
+
+    @property
+    def single(self) -> bool:
+        """Whether it works in float32 whatever it is given."""
+        form = self.function.form if isinstance(self.function, Called) else Form()
+        return form.precision is torch.float32
 
     def accepts(self, parameter: str) -> bool:
         """Whether the function can be told this parameter."""

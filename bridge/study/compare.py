@@ -29,6 +29,7 @@ from bridge.study.request import (
     Request,
     checked,
     known_metrics,
+    understood,
 )
 from bridge.study.sample import sample
 from bridge.study.stages import fill
@@ -61,7 +62,8 @@ def compare(
     `x` (n, c, h, w) within the model's bounds, `labels` (n,). Attributions explain `target` (n,)
     (default: `labels`), attacks start from `labels`. With `target="predicted"`, and without labels,
     both take the class that the model predicts, and the comparison says so first. `methods` and
-    `implementations` default to all there are; `functions={"fgsm": mine}` adds your own.
+    `implementations` default to all there are; `functions={"fgsm": mine}` adds your own:
+    functions, classes or objects of any signature (see `bridge.check`).
     `params={"pgd": {"steps": 10}}` changes parameters. `epsilons` is a list for the Linf attacks,
     or {"linf": [...], "l2": [...], "pgd": [...]} by norm or method. `metrics=["deletion"]`, or
     {"deletion": {"step": 28}}, measures the attributions' maps too (see `bridge.measure`).
@@ -105,6 +107,7 @@ def compare(
         request = checked(
             asked.x, asked.model.bounds, methods, implementations, functions, params, epsilons
         )
+        request = understood(request, asked.model, asked.x, asked.labels)
         measured = known_metrics(metrics)
         places = sample(judged, request, asked.x)
         if asked.model.habits(asked.x).batch is not None:

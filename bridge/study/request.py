@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
+from bridge.calling import Called, Refused, is_asked, understand
 from bridge.core.budget import check_budget
 from bridge.core.method import Method, name_of, several, sizes
+from bridge.core.model import ModelAdapter
 from bridge.core.registry import get
 from bridge.core.registry import methods as all_methods
 from bridge.core.tags import Function
@@ -73,6 +75,7 @@ class Request:
             },
             "implementations": sorted(self.implementations),
             "functions": {k: [name_of(f) for f in v] for k, v in self.functions.items()},
+            "called": [str(f) for v in self.functions.values() for f in v if isinstance(f, Called)],
         }
 
 
@@ -161,10 +164,42 @@ def _unique(names: Sequence[str], what: str) -> tuple[str, ...]:
 def _functions(given: Function | Sequence[Function], method: str) -> list[Function]:
     listed = list(given) if isinstance(given, Sequence) else [given]
     for each in listed:
-        if not callable(each):
+        if not callable(each) and not is_asked(each):
             kind = type(each).__name__
             raise TypeError(f"functions[{method!r}] has {each!r} ({kind}), expected a function")
     return listed
+
+
+def understood(request: Request, model: ModelAdapter, x: Tensor, classes: Tensor) -> Request:
+    """The request with the users' functions called as they want to be, tried on two images.
+
+    What cannot be called says so where it runs: it becomes a failure, as all else that raises.
+    """
+    found = {}
+    for name, functions in request.functions.items():
+        method, params = get(name), {**request.params[name]}
+        if method.kind == "attack" and request.epsilons[name]:
+            params["epsilon"] = request.epsilons[name][-1]
+        place = model, x[:2], classes[:2], params
+        found[name] = [_callable(function, method, *place) for function in functions]
+    return replace(request, functions=found)
+
+
+def _callable(function: Any, method: Method, *place: Any) -> Function:
+    try:
+        return understand(function, method, *place)
+    except Refused as error:
+        return _refusing(name_of(function), error)
+
+
+def _refusing(name: str, error: Refused) -> Function:
+    """What stands in for code that cannot be called."""
+
+    def refuse(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+        raise error
+
+    refuse.__name__ = name
+    return refuse
 
 
 def _refuse_unused(by_name: Mapping[str, Any], attacks: Sequence[Method], stated: Params) -> None:
