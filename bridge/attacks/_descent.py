@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,15 @@ from bridge.attacks._foolbox import run_foolbox, starting_at
 from bridge.core.gradients import loss_gradient
 from bridge.core.method import several, sizes
 from bridge.core.model import ModelAdapter
-from bridge.core.norms import project_l2, project_linf, uniform, unit_ball, unit_l2
+from bridge.core.norms import (
+    l2_norm,
+    linf_norm,
+    project_l2,
+    project_linf,
+    uniform,
+    unit_ball,
+    unit_l2,
+)
 from bridge.core.recipe import Recipe
 from bridge.core.shared import Shared
 from bridge.core.types import Unsupported
@@ -237,6 +245,50 @@ def recipe(x: Tensor, bounds: tuple[float, float], descent: Descent) -> Recipe:
         clip=bounds,
         project=descent.space.project,
     )
+
+
+def observed(norm: str) -> Callable[..., dict[str, list[Any]]]:
+    """The `observed` tag of descents in this norm: sizes are read off the first step."""
+    size = usual_move if norm == "linf" else usual_length
+
+    def read(
+        asked: Sequence[Tensor], looked: Sequence[Tensor], x: Tensor, output: Tensor
+    ) -> dict[str, list[Any]]:
+        if not asked or output.shape != x.shape:
+            return {}
+        far = linf_norm if norm == "linf" else l2_norm
+        largest = max(float(far(image - x).max()) for image in [*asked, output])
+        step = size([*asked, output][1] - asked[0])
+        return {"epsilon": [largest], "steps": [len(asked)], "step_size": [step]}
+
+    return read
+
+
+def usual_move(move: Tensor) -> float:
+    """By how much most of the pixels that move do: what is clipped or projected moves less."""
+    sizes_ = move.abs()[move.abs() > 1e-9]
+    if not len(sizes_):
+        return 0.0
+    unit = float(sizes_.max()) * 1e-6
+    values, counts = (sizes_ / unit).round().unique(return_counts=True)
+    most = values[counts.argmax()] * unit
+    return float(sizes_[(sizes_ - most).abs() < 2 * unit].mean())
+
+
+def usual_length(move: Tensor) -> float:
+    """How far the image moves that moves furthest."""
+    return float(l2_norm(move).max())
+
+
+def one_step_observed(norm: str) -> Callable[..., dict[str, list[Any]]]:
+    """The same of a single step: its size is epsilon."""
+    read = observed(norm)
+
+    def read_one(*seen: Any) -> dict[str, list[Any]]:
+        found = read(*seen)
+        return {"epsilon": found["step_size"]} if found else {}
+
+    return read_one
 
 
 def one_step(direction: Callable[[Tensor], Tensor]) -> Callable[..., Recipe]:

@@ -33,6 +33,7 @@ def recipe(x: Tensor, bounds: tuple[float, float], **params: Any) -> Recipe:
     quickest={"steps": 2},
     tiny={"epsilon": 0.1, "step_size": 0.04},
     recipe=recipe,
+    observed=_descent.observed("linf"),
 )
 def bim(
     model: ModelAdapter,

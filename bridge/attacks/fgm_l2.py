@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from bridge.attacks._cases import BOTH_WAYS, IN_L2, LOSS, OWN_NORMS, each_with
-from bridge.attacks._descent import like_epsilon, one_step, towards
+from bridge.attacks._descent import like_epsilon, one_step, one_step_observed, towards
 from bridge.attacks._foolbox import run_foolbox
 from bridge.core.gradients import loss_gradient
 from bridge.core.method import sizes
@@ -24,6 +24,7 @@ from bridge.core.tags import Cases
     axioms=("ascent",),
     tiny={"epsilon": 0.7},
     recipe=one_step(unit_l2),
+    observed=one_step_observed("l2"),
 )
 def fgm_l2(
     model: ModelAdapter,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bridge.attacks._cases import BOTH_WAYS, LOSS, SIGN_ZERO, each_with
-from bridge.attacks._descent import like_epsilon, one_step, towards
+from bridge.attacks._descent import like_epsilon, one_step, one_step_observed, towards
 from bridge.attacks._foolbox import run_foolbox
 from bridge.core.gradients import loss_gradient
 from bridge.core.method import sizes
@@ -24,6 +24,7 @@ from bridge.core.tags import Cases
     axioms=("ascent",),
     tiny={"epsilon": 0.1},
     recipe=one_step(torch.sign),
+    observed=one_step_observed("linf"),
 )
 def fgsm(
     model: ModelAdapter,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bridge.attacks._cases import BOTH_WAYS, IN_LINF, LINF_CASE, LOSS, SIGN_ZERO, WALK, each_with
-from bridge.attacks._descent import like_epsilon, towards
+from bridge.attacks._descent import like_epsilon, observed, towards
 from bridge.attacks._foolbox import run_foolbox
 from bridge.core.gradients import loss_gradient
 from bridge.core.method import sizes
@@ -67,6 +67,7 @@ def recipe(
     quickest={"steps": 2},
     tiny={"epsilon": 0.1, "step_size": 0.04},
     recipe=recipe,
+    observed=observed("linf"),
 )
 def mi_fgsm(
     model: ModelAdapter,

@@ -35,6 +35,7 @@ def recipe(x: Tensor, bounds: tuple[float, float], **params: Any) -> Recipe:
     quickest={"steps": 2},
     tiny={"epsilon": 0.9, "step_size": 0.35},
     recipe=recipe,
+    observed=_descent.observed("l2"),
 )
 def pgd_l2(
     model: ModelAdapter,

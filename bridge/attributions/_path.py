@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
 
 RIEMANN = ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid")
+SEEN = 1e-5  # images that are watched may be float32
 Rule = tuple[list[float], list[float]]  # points and weights
 
 
@@ -36,6 +38,27 @@ def _legendre(n: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Gauss-Legendre points and weights on [0, 1]: eigenvalues, as long as a small pass."""
     points, weights = np.polynomial.legendre.leggauss(n)
     return tuple((points + 1) / 2), tuple(weights / 2)
+
+
+def on_path(images: Sequence[Tensor], x: Tensor, baseline: float | Tensor) -> list[float] | None:
+    """Where images lie between the baseline and x, in order; None where they do not."""
+    way = (x - baseline).flatten(1)
+    found = []
+    for image in images:
+        gone = (image - baseline).flatten(1)
+        point = (gone * way).sum(1) / way.square().sum(1)
+        off = (gone - point[:, None] * way).abs().max()
+        if float(off) > SEEN or float(point.max() - point.min()) > SEEN:
+            return None
+        found.append(float(point.mean()))
+    return sorted(found)
+
+
+def rules_of(points: Sequence[float]) -> list[str]:
+    """The rules whose points these are."""
+    rules = ["gausslegendre", *RIEMANN]
+    near = partial(np.allclose, points, atol=SEEN, rtol=0)
+    return [rule for rule in rules if near(sorted(quadrature(rule, len(points))[0]))]
 
 
 def gradient_on_path(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
@@ -68,6 +69,42 @@ def areas(x: Tensor, window: Pair | None, stride: Pair | None) -> Iterator[Area]
     for top in rows:
         for left in columns:
             yield ..., slice(top, top + height), slice(left, left + width)
+
+
+def seen_windows(images: Sequence[Tensor], x: Tensor) -> dict[str, list[Any]]:
+    """{parameter: [value]} of the windows that these images cover: "window", "stride", "baseline".
+
+    Empty where they are not rectangles covered with one value.
+    """
+    boxes, covers = [], []
+    for image in images:
+        changed = (image != x).any(1).any(0) if image.shape == x.shape else None
+        if changed is None or not bool(changed.any()):
+            continue
+        rows, columns = changed.any(1).nonzero().flatten(), changed.any(0).nonzero().flatten()
+        top, left = int(rows[0]), int(columns[0])
+        boxes.append((top, left, int(rows[-1]) - top + 1, int(columns[-1]) - left + 1))
+        values = image[(image != x)].unique()
+        covers.append(float(values[0]) if len(values) == 1 else None)
+    if not boxes:
+        return {}
+    tops, lefts = sorted({b[0] for b in boxes}), sorted({b[1] for b in boxes})
+    window = max(b[2] for b in boxes), max(b[3] for b in boxes)
+    stride = _least(tops, window[0]), _least(lefts, window[1])
+    found: dict[str, list[Any]] = {"window": [_one(window)], "stride": [_one(stride)]}
+    if covers[0] is not None and len(set(covers)) == 1:
+        found["baseline"] = [covers[0]]
+    return found
+
+
+def _least(starts: Sequence[int], otherwise: int) -> int:
+    """The smallest way from one start to the next."""
+    ways = [b - a for a, b in pairwise(starts)]
+    return min(ways, default=otherwise)
+
+
+def _one(pair: tuple[int, int]) -> Pair:
+    return pair[0] if pair[0] == pair[1] else pair
 
 
 def half(side: int) -> int:

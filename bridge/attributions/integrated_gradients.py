@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,7 +11,14 @@ from torch import Tensor
 
 from bridge.attributions._baseline import baseline_images, requires_baseline
 from bridge.attributions._captum import as_baseline
-from bridge.attributions._path import RIEMANN, Rule, gradient_on_path, quadrature
+from bridge.attributions._path import (
+    RIEMANN,
+    Rule,
+    gradient_on_path,
+    on_path,
+    quadrature,
+    rules_of,
+)
 from bridge.core.gradients import input_gradient, target_logits
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Baseline, Domain, GradientSteps
@@ -35,6 +42,21 @@ def requires(x: Tensor, *, n_steps: int, baseline: float | Tensor, method: str) 
     requires_baseline(x, baseline)
 
 
+def observed(
+    asked: Sequence[Tensor], looked: Sequence[Tensor], x: Tensor, output: Tensor
+) -> dict[str, list[Any]]:
+    """The rule, the steps and the baseline of the straight path that the images lie on."""
+    if len(asked) < 2:
+        return {}
+    for baseline in (0.0, 0.5, 1.0):
+        points = on_path(asked, x, baseline)
+        if points is not None:
+            rules = rules_of(points)
+            # Ends that count in full are as many points.
+            return {"baseline": [baseline], "n_steps": [len(points)], "method": rules}
+    return {}
+
+
 def linear(w: Tensor, x: Tensor, *, baseline: float | Tensor, **_: Any) -> Tensor:
     """On logits = w x every quadrature is exact."""
     return w * (x - baseline)
@@ -48,6 +70,7 @@ def linear(w: Tensor, x: Tensor, *, baseline: float | Tensor, **_: Any) -> Tenso
     linear=linear,
     quick={"n_steps": 12},
     quickest={"n_steps": 3},
+    observed=observed,
 )
 def integrated_gradients(
     model: ModelAdapter,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,23 @@ from bridge.core.tags import Cases, Trap
 Combine = Callable[[Tensor, Tensor], Tensor]  # activations and gradient into a map
 
 
-@attribution("layer_gradcam", paper="arXiv:1610.02391", needs=("layer",), axioms=("linearity",))
+def observed(
+    asked: Sequence[Tensor], looked: Sequence[Tensor], x: Tensor, output: Tensor
+) -> dict[str, list[Any]]:
+    """Of its size, and of whether a value is negative."""
+    return {
+        "relu": [not bool((output < 0).any())],
+        "upsample": [output.shape[2:] == x.shape[2:], False],
+    }
+
+
+@attribution(
+    "layer_gradcam",
+    paper="arXiv:1610.02391",
+    needs=("layer",),
+    axioms=("linearity",),
+    observed=observed,
+)
 def layer_gradcam(
     model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool = False, upsample: bool = False
 ) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from bridge.attributions._windows import (
     corners,
     half,
     requires_windows,
+    seen_windows,
     window_and_stride,
 )
 from bridge.core.gradients import target_logits
@@ -40,6 +41,13 @@ def linear(
     return (total / count).expand_as(x)
 
 
+def observed(
+    asked: Sequence[Tensor], looked: Sequence[Tensor], x: Tensor, output: Tensor
+) -> dict[str, list[Any]]:
+    """The window, the stride and the cover of the images that differ from x in a rectangle."""
+    return seen_windows([*looked, *asked], x)
+
+
 @attribution(
     "occlusion",
     paper="arXiv:1311.2901",
@@ -49,6 +57,7 @@ def linear(
     linear=linear,
     quickest={"window": half, "stride": half},
     tiny={"window": 3, "stride": 2},
+    observed=observed,
 )
 def occlusion(
     model: ModelAdapter,
@@ -224,6 +233,23 @@ def edge_skipped_and_summed(
     model: ModelAdapter, x: Tensor, target: Tensor, **params: Any
 ) -> Tensor:
     return _falls(model, x, target, params, covered=_unclipped(x, params))[0]
+
+
+def _to_the_edge(x: Tensor, params: Params) -> list[Area]:
+    """Windows from each multiple of the stride within the image, whatever they still cover."""
+    (wh, ww), (sh, sw) = window_and_stride(x, params["window"], params["stride"])
+    rows, columns = range(0, x.shape[2], sh), range(0, x.shape[3], sw)
+    return [(..., slice(r, r + wh), slice(c, c + ww)) for r in rows for c in columns]
+
+
+@occlusion.variant("its windows start up to the image's edge, and more of them are clipped")
+def to_the_edge(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    return _mean_fall(model, x, target, params, covered=_to_the_edge(x, params))
+
+
+@occlusion.variant("its windows start up to the image's edge, and it sums instead of averaging")
+def to_the_edge_summed(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    return _falls(model, x, target, params, covered=_to_the_edge(x, params))[0]
 
 
 @occlusion.variant("it skips the last window of each row and column")

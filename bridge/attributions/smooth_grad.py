@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -33,6 +33,16 @@ def requires(x: Tensor, *, n_samples: int, noise: Tensor | None, **_: Any) -> No
         raise ValueError(f"noise has shape {tuple(noise.shape)}, expected {expected}")
 
 
+def observed(
+    asked: Sequence[Tensor], looked: Sequence[Tensor], x: Tensor, output: Tensor
+) -> dict[str, list[Any]]:
+    """As many samples as images were asked about, and their spread around x to two digits."""
+    noise = torch.stack([image - x for image in asked]) if asked else torch.zeros(0)
+    if not noise.numel():
+        return {}
+    return {"n_samples": [len(asked)], "stdev": [float(f"{float(noise.std()):.1g}")]}
+
+
 @attribution(
     "smooth_grad",
     paper="arXiv:1706.03825",
@@ -42,6 +52,7 @@ def requires(x: Tensor, *, n_samples: int, noise: Tensor | None, **_: Any) -> No
     linear=linear,
     quick={"n_samples": 4},
     quickest={"n_samples": 2},
+    observed=observed,
 )
 def smooth_grad(
     model: ModelAdapter,

@@ -30,13 +30,14 @@ class Called:
     """f(model, x, target, **params) by somebody's code.
 
     `tells` {our parameter: their name} is what it can be told; what it leaves on the model or the
-    images is put back. What it raises is raised.
+    images is put back. What it raises is raised. With `spread` its one channel stands for all.
     """
 
     code: Any
     source: Source
     method: Method
     form: Form
+    spread: bool = False
 
     @property
     def __name__(self) -> str:
@@ -70,6 +71,8 @@ class Called:
                 for part in self.form.parts(len(x))
             ]
         output = torch.cat(parts)
+        if self.spread and output.shape[1] == 1:
+            output = output.expand(-1, x.shape[1], -1, -1).contiguous()
         return output.to(x.dtype) if output.is_floating_point() else output
 
     def _once(
@@ -128,7 +131,8 @@ class Called:
         named |= {f".{n}": r for r, n in self.source.attributes.items() if r != n}
         said = ", ".join(f"`{n}` is the {r.replace('_', ' ')}" for n, r in named.items())
         units = "sizes in units of 255" if self.unit != 1 else ""
-        words = [f"called as {call}, {self.form}", said, self.source.note, units]
+        channel = "its one channel stands for all" if self.spread else ""
+        words = [f"called as {call}, {self.form}", said, self.source.note, units, channel]
         return "; ".join(word for word in words if word)
 
 

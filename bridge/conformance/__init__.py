@@ -20,6 +20,7 @@ from bridge.conformance.diagnosis import diagnose
 from bridge.conformance.model_check import check_model
 from bridge.conformance.model_report import ModelReport
 from bridge.conformance.report import CheckReport, CheckResult, command
+from bridge.conformance.settings import settled, told
 from bridge.conformance.subject import TOOK_TOO_LONG, CheckFailed, Skipped, Subject
 from bridge.conformance.worlds import World, base, worlds
 from bridge.core.errors import in_words
@@ -92,10 +93,12 @@ def check(
             elif failed and each.world is not None:
                 failing.append(each.world)
             results.append(result)
-        cause = diagnose(subject, failing)
+        every = [each.world for each in checks if each.world is not None]
+        cause = diagnose(subject, failing, every)
     # The command line takes no model.
     reproduce = command(function, method, stated, seed) if model is None else ""
     called = str(subject.function) if isinstance(subject.function, Called) else ""
+    called += f"\n{told(subject)}" if subject.own else ""
     report = CheckReport(subject.name, method, tuple(results), cause, reproduce, called)
     if on_fail == "raise" and not report.passed:
         raise AssertionError(str(report))
@@ -174,7 +177,9 @@ def _prepare(
     check_positive("limit_seconds", limit)
     check_seed(seed)
     understood = _understood(function, definition, params, seed)
-    subject = Subject(understood, definition, dict(params), limit)
+    with torch.inference_mode(False), _one_thread():
+        places = worlds(definition, {**base(definition), **params}, seed)
+        subject = settled(Subject(understood, definition, dict(params), limit), places)
     extra = None
     if (model is None) != (batch is None):
         raise TypeError("give both model and batch (x, classes), or neither")

@@ -5,19 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from bridge.calling import Called
 from bridge.conformance import attack_causes, attribution_causes
+from bridge.conformance.combining import combined
 from bridge.conformance.judging import FIRST_LOOK, averages, draws_itself
+from bridge.conformance.retracing import retraced
 from bridge.conformance.subject import CheckFailed, Predict, Skipped, Subject
+from bridge.conformance.watching import watch
 from bridge.conformance.worlds import World, base
 from bridge.core.method import Variant
 from bridge.metrics import agreement
 
 # A cause explains an output if nothing is left but what float32 inside of it may round.
 EXPLAINED = 8e-6
+PARTLY = "something else is different"
+WORTH_SAYING = 0.3  # the share that what is nearest may leave
 AVERAGED = 60  # draws, where a cause can be seen in averages alone
 NOT_RECOGNISED = "cause not recognised: the output is none of the known variants of the method"
 # What a cause may raise where it makes no sense, so that it is not what happened.
@@ -32,8 +39,12 @@ class Evidence:
     output: Tensor
 
 
-def diagnose(subject: Subject, failing: Sequence[World]) -> str:
-    """The cause of the disagreements in a sentence with its figure, "" where nothing disagrees."""
+def diagnose(subject: Subject, failing: Sequence[World], every: Sequence[World] = ()) -> str:
+    """The cause of the disagreements in a sentence with its figure, "" where nothing disagrees.
+
+    `every` are all worlds that it was asked in: several deviations at once must explain the answers
+    there too.
+    """
     evidence = []
     for world in failing:
         try:
@@ -48,22 +59,62 @@ def diagnose(subject: Subject, failing: Sequence[World]) -> str:
     finite = [each for each in evidence if bool(each.output.isfinite().all())]
     if not finite:
         return f"the output has values that are not finite ({evidence[0].world.name})"
-    found = _ignored_parameters(subject, finite) or _explained(subject, finite)
-    return found or _known(subject, finite) or NOT_RECOGNISED
+    found = _ignored_parameters(subject, finite)
+    known = _known(subject, finite)
+    if found or known:
+        return found or known
+    if isinstance(subject.function, Called):  # as people write: two deviations are the rule
+        found, nearest = several(subject, every or failing)
+        return found or _explained(subject, finite) or nearest or NOT_RECOGNISED
+    found = _explained(subject, finite)
+    if found and PARTLY not in found:
+        return found
+    at_once, nearest = several(subject, every or failing)
+    return at_once or found or nearest or NOT_RECOGNISED
+
+
+def several(subject: Subject, worlds: Sequence[World]) -> tuple[str, str]:
+    """Several deviations that explain all calls at once; else what is nearest, as such."""
+    watched = [each for world in worlds if (each := watch(subject, world)) is not None]
+    if not watched:
+        return "", ""
+    total = f"explains {len(watched)} of {len(watched)} calls to within {EXPLAINED:.0e}"
+    if subject.method.kind == "attack":
+        found = retraced(subject, watched)
+        return (f"{'; and '.join([*found[0], *found[1]])} ({total})" if found else ""), ""
+    if draws_itself(subject, worlds[0]):
+        return "", ""
+    several_ = combined(subject, watched)
+    if several_ is None:
+        return "", ""
+    sentences, left = several_
+    listed = "; and ".join(sentences)
+    if left == 0 and sentences:
+        return f"{listed} ({total})", ""
+    nearest = (
+        f"{NOT_RECOGNISED}; nearest known: {listed}, which leaves {left:.0%} of it unexplained"
+    )
+    return "", nearest if sentences and left < WORTH_SAYING else ""
 
 
 def _known(subject: Subject, evidence: Sequence[Evidence]) -> str:
-    """What is known of this library's implementation, where it explains everything here too."""
-    twin = subject.twin
-    if twin is None or twin.instead is None:
-        return ""
-    variant = Variant(twin.differs, twin.instead)
+    """What is known of a library's implementation, where it explains everything here too.
 
-    def predict(subject: Subject, world: World) -> Tensor:
-        return subject.deviating(variant, world)
+    Of this library's, where it is registered; of any, for somebody's own code.
+    """
+    own = [subject.twin] if subject.twin is not None else []
+    known = subject.method.twins.values() if isinstance(subject.function, Called) else own
+    for twin in known:
+        if twin.instead is None:
+            continue
+        predict = partial(_instead, Variant(twin.differs, twin.instead))
+        if all(_explains(subject, predict, each) for each in evidence):
+            return twin.differs
+    return ""
 
-    explains = all(_explains(subject, predict, each) for each in evidence)
-    return twin.differs if explains else ""
+
+def _instead(variant: Variant, subject: Subject, world: World) -> Tensor:
+    return subject.deviating(variant, world)
 
 
 def _explained(subject: Subject, evidence: Sequence[Evidence]) -> str:
@@ -82,10 +133,7 @@ def _explained(subject: Subject, evidence: Sequence[Evidence]) -> str:
     averaged = _explained_on_average(subject, [each.world for each in evidence])
     if averaged or explained < 2:
         return averaged
-    return (
-        f"{best} (explains {explained} of {total} disagreements; something else is different as "
-        "well)"
-    )
+    return f"{best} (explains {explained} of {total} disagreements; {PARTLY} as well)"
 
 
 def _explained_on_average(subject: Subject, worlds: Sequence[World]) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from bridge.conformance.subject import Subject
 from bridge.conformance.worlds import World
 
 # The changed map; None where the change makes no sense.
 Change = Callable[[Tensor, Subject, World], Tensor | None]
+Plain = Callable[[Tensor], Tensor]
 CHANGES: list[tuple[str, Change]] = []
 PIXELS = (1, 2, 3)
 BATCH = (0, 1, 2, 3)
@@ -43,24 +45,55 @@ def changed_with(sentence: str) -> Callable[[Change], Change]:
     return register
 
 
+# What people do one after another: the names of CHANGES in the order in which they do them. Each
+# group also has what is done in pairs alone, and is too rare for a cause by itself.
+VALUES: list[tuple[str, Change]] = []
+CHANNELS: list[tuple[str, Change]] = []
+SIZES: list[tuple[str, Change]] = []
+SIGNS: list[tuple[str, Change]] = []
+SCALES: list[tuple[str, Change]] = []
+
+
+def grouped(group: list[tuple[str, Change]], sentence: str = "") -> Callable[[Plain], Plain]:
+    """Put a change (n, c, h, w) into a group too; with a sentence it is in the group alone."""
+
+    def register(change: Plain) -> Plain:
+        text = sentence or next(t for t, c in CHANGES if _function(c) is change)
+        group.append((text, partial(_alone, change)))
+        return change
+
+    return register
+
+
+def _function(change: Change) -> object:
+    return change.args[0] if isinstance(change, partial) else change
+
+
 # Signs.
 
 
+@grouped(SIGNS)
+@grouped(VALUES)
 @changed("it has the opposite sign")
 def negated(map_: Tensor) -> Tensor:
     return -map_
 
 
+@grouped(SIGNS)
+@grouped(VALUES)
 @changed("it takes the absolute value")
 def absolute(map_: Tensor) -> Tensor:
     return map_.abs()
 
 
+@grouped(SIGNS)
+@grouped(VALUES)
 @changed("it keeps the positive part only (ReLU)")
 def positive(map_: Tensor) -> Tensor:
     return map_.relu()
 
 
+@grouped(VALUES)
 @changed("it keeps the negative part only")
 def negative(map_: Tensor) -> Tensor:
     return map_.clamp(max=0)
@@ -111,51 +144,61 @@ for _words, _down, _right in (
 # Scales.
 
 
+@grouped(SCALES)
 @changed("it is divided by each image's maximum")
 def over_own_maximum(map_: Tensor) -> Tensor:
     return _over(map_, map_.abs().amax(PIXELS, keepdim=True))
 
 
+@grouped(SCALES)
 @changed("it is divided by each image's largest value")
 def over_own_largest(map_: Tensor) -> Tensor:
     return _over(map_, map_.amax(PIXELS, keepdim=True))
 
 
+@grouped(SCALES)
 @changed("it is divided by each image's sum")
 def over_own_sum(map_: Tensor) -> Tensor:
     return _over(map_, map_.abs().sum(PIXELS, keepdim=True))
 
 
+@grouped(SCALES)
 @changed("it is divided by each image's L2 norm")
 def over_own_norm(map_: Tensor) -> Tensor:
     return map_ / map_.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
 
 
+@grouped(SCALES)
 @changed("it is scaled to [0, 1] per image (min-max)")
 def own_minmax(map_: Tensor) -> Tensor:
     return _minmax(map_, PIXELS)
 
 
+@grouped(SCALES)
 @changed("it is divided by the batch's maximum")
 def over_maximum(map_: Tensor) -> Tensor:
     return map_ / map_.abs().max()
 
 
+@grouped(SCALES)
 @changed("it is divided by the batch's sum")
 def over_sum(map_: Tensor) -> Tensor:
     return map_ / map_.abs().sum()
 
 
+@grouped(SCALES)
 @changed("it is divided by the batch's L2 norm")
 def over_norm(map_: Tensor) -> Tensor:
     return map_ / map_.norm()
 
 
+@grouped(SCALES)
 @changed("it is scaled to [0, 1] over the batch (min-max)")
 def minmax(map_: Tensor) -> Tensor:
     return _minmax(map_, BATCH)
 
 
+@grouped(SCALES)
 @changed("it is centred per image")
 def centred(map_: Tensor) -> Tensor:
     return map_ - map_.mean(PIXELS, keepdim=True)
@@ -174,16 +217,19 @@ def _minmax(map_: Tensor, dims: tuple[int, ...]) -> Tensor:
 # Channels and images taken together.
 
 
+@grouped(CHANNELS)
 @changed("it is averaged over the channels")
 def channel_mean(map_: Tensor) -> Tensor:
     return map_.mean(1, keepdim=True).expand_as(map_)
 
 
+@grouped(CHANNELS)
 @changed("it is summed over the channels")
 def channel_sum(map_: Tensor) -> Tensor:
     return map_.sum(1, keepdim=True).expand_as(map_)
 
 
+@grouped(CHANNELS)
 @changed("it is the maximum over the channels")
 def channel_maximum(map_: Tensor) -> Tensor:
     return map_.amax(1, keepdim=True).expand_as(map_)
@@ -194,16 +240,19 @@ def channel_absolute_maximum(map_: Tensor) -> Tensor:
     return map_.abs().amax(1, keepdim=True).expand_as(map_)
 
 
+@grouped(CHANNELS)
 @changed("it is summed over the channels, which are gone")
 def one_channel_sum(map_: Tensor) -> Tensor:
     return map_.sum(1, keepdim=True)
 
 
+@grouped(CHANNELS)
 @changed("it is averaged over the channels, which are gone")
 def one_channel_mean(map_: Tensor) -> Tensor:
     return map_.mean(1, keepdim=True)
 
 
+@grouped(CHANNELS)
 @changed("it is the maximum over the channels, which are gone")
 def one_channel_maximum(map_: Tensor) -> Tensor:
     return map_.amax(1, keepdim=True)
@@ -222,6 +271,7 @@ def batch_sum(map_: Tensor) -> Tensor:
 # Values.
 
 
+@grouped(VALUES)
 @changed("it is squared")
 def squared(map_: Tensor) -> Tensor:
     return map_.square()
@@ -230,6 +280,9 @@ def squared(map_: Tensor) -> Tensor:
 @changed_with("it is multiplied by the image")
 def times_image(map_: Tensor, subject: Subject, world: World) -> Tensor | None:
     return map_ * world.x if map_.shape == world.x.shape else None
+
+
+VALUES.append(("it is multiplied by the image", times_image))
 
 
 @changed_with("it is in normalised units (times std)")
@@ -250,3 +303,52 @@ def half_precision(map_: Tensor) -> Tensor:
 @changed("it is the answer for the images in reverse order")
 def images_reversed(map_: Tensor) -> Tensor:
     return map_.flip(0)
+
+
+# In groups alone.
+
+
+@grouped(CHANNELS, "it is the L2 norm over the channels, which are gone")
+def one_channel_norm(map_: Tensor) -> Tensor:
+    return map_.norm(dim=1, keepdim=True)
+
+
+@grouped(CHANNELS, "it is the first channel alone")
+def first_channel(map_: Tensor) -> Tensor:
+    return map_[:, :1]
+
+
+@grouped(SCALES, "it is divided by the batch's largest value")
+def over_largest(map_: Tensor) -> Tensor:
+    return map_ / map_.max()
+
+
+@grouped(SCALES, "it is divided by each image's signed sum")
+def over_signed_sum(map_: Tensor) -> Tensor:
+    return map_ / map_.sum(PIXELS, keepdim=True)
+
+
+@grouped(SCALES, "it is standardised per image: less its mean, over its standard deviation")
+def standardised(map_: Tensor) -> Tensor:
+    return (map_ - map_.mean(PIXELS, keepdim=True)) / map_.std(PIXELS, keepdim=True)
+
+
+def _resized(map_: Tensor, world: World, **how: object) -> Tensor | None:
+    """As large as the image; None where it is already."""
+    size = world.x.shape[2:]
+    return None if map_.shape[2:] == size else F.interpolate(map_, size, **how)  # type: ignore[arg-type]
+
+
+def resizing(sentence: str, **how: object) -> None:
+    """A way of making a map as large as the image."""
+
+    def resize(map_: Tensor, subject: Subject, world: World) -> Tensor | None:
+        return _resized(map_, world, **how)
+
+    SIZES.append((sentence, resize))
+
+
+resizing("it upsamples to the image's size", mode="bilinear", align_corners=False)
+resizing("it upsamples by nearest instead of bilinear", mode="nearest")
+resizing("it upsamples with align_corners=True", mode="bilinear", align_corners=True)
+resizing("it upsamples bicubically", mode="bicubic", align_corners=False)

@@ -123,12 +123,12 @@ def follow(recipe: Detailed, world: World) -> Tensor:
                 g = velocity = recipe.momentum * velocity + normalised
             moved = here + sign * recipe.step * recipe.direction(g)
             stops = recipe.stops((predicted(logits) == labels) == recipe.targeted)
-            back = _back(recipe, moved, recipe.center(x, here))
+            back = moved_back(recipe, moved, recipe.center(x, here))
             iterates.append(torch.where(per_image(stops, x), here, back))
         kept = recipe.keep(iterates, loss, sign)
     if recipe.project_at_end is not None:
         kept = recipe.project_at_end(kept, x, recipe.epsilon)
-    kept = _clip(kept, recipe.clip_at_end)
+    kept = clipped(kept, recipe.clip_at_end)
     return (kept - x if recipe.perturbation else kept).detach()
 
 
@@ -142,13 +142,13 @@ def _look(
     return gradient, logits.detach()
 
 
-def _back(recipe: Detailed, moved: Tensor, center: Tensor) -> Tensor:
+def moved_back(recipe: Detailed, moved: Tensor, center: Tensor) -> Tensor:
     """Back into the ball and the bounds."""
-    moved = _clip(moved, recipe.clip_before)
+    moved = clipped(moved, recipe.clip_before)
     if recipe.project is not None:
         moved = recipe.project(moved, center, recipe.epsilon)
-    return _clip(moved, recipe.clip)
+    return clipped(moved, recipe.clip)
 
 
-def _clip(x: Tensor, bounds: tuple[Any, Any] | None) -> Tensor:
+def clipped(x: Tensor, bounds: tuple[Any, Any] | None) -> Tensor:
     return x if bounds is None else x.clamp(*bounds)

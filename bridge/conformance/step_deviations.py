@@ -14,6 +14,7 @@ from bridge.conformance.worlds import World
 from bridge.core.gradients import target_logits
 from bridge.core.model import ModelAdapter
 from bridge.core.norms import TINY, per_image, unit_l1, unit_l2, unit_linf
+from bridge.core.recipe import cross_entropy
 
 LOSSES: list[Deviation] = []
 DIRECTIONS: list[Deviation] = []
@@ -43,6 +44,10 @@ def reversed_labels(model: ModelAdapter, x: Tensor, labels: Tensor) -> Tensor:
     return labels.flip(0)
 
 
+def of_own_prediction(logits: Tensor, labels: Tensor) -> Tensor:
+    return cross_entropy(logits, logits.detach().argmax(1))
+
+
 part("it takes the loss on probabilities (softmax twice)", LOSSES, loss=softmax_twice)
 part("it takes nll_loss on raw logits, which is -logit", LOSSES, loss=negative_logit)
 part(
@@ -52,6 +57,10 @@ part("it uses the margin loss instead of the cross-entropy", LOSSES, loss=margin
 part("it steps away from the predicted class instead of the label", LOSSES, labels=predicted_class)
 part("it uses the first image's label for all images", LOSSES, labels=first_label)
 part("it uses the labels in reverse order", LOSSES, labels=reversed_labels)
+
+
+part("it steps away from what is predicted at each step, not from the label", LOSSES,
+     loss=of_own_prediction)  # fmt: skip
 
 
 @deviation("it steps downhill: the sign is reversed", LOSSES)
@@ -191,3 +200,38 @@ def step_default(recipe: Detailed, world: World) -> Detailed:
 @deviation("the step is always 2.5 epsilon / steps", SIZES)
 def step_madry(recipe: Detailed, world: World) -> Detailed:
     return replace(recipe, step=2.5 * recipe.epsilon / recipe.steps)
+
+
+@deviation("the step is 2 epsilon", SIZES)
+def step_two(recipe: Detailed, world: World) -> Detailed:
+    return replace(recipe, step=2 * recipe.epsilon)
+
+
+@deviation("the step is 1.25 epsilon", SIZES)
+def step_fast(recipe: Detailed, world: World) -> Detailed:
+    return replace(recipe, step=1.25 * recipe.epsilon)
+
+
+@deviation("the step is epsilon / 4", SIZES)
+def step_quarter(recipe: Detailed, world: World) -> Detailed:
+    return replace(recipe, step=recipe.epsilon / 4)
+
+
+@deviation("the step is 1/255", SIZES)
+def step_bit(recipe: Detailed, world: World) -> Detailed:
+    return replace(recipe, step=1 / 255)
+
+
+@deviation("the step is 2/255", SIZES)
+def step_bits(recipe: Detailed, world: World) -> Detailed:
+    return replace(recipe, step=2 / 255)
+
+
+@deviation("the step is divided by 255", SIZES)
+def step_in_bits(recipe: Detailed, world: World) -> Detailed:
+    return replace(recipe, step=recipe.step / 255)
+
+
+@deviation("the step is divided by the number of images (the loss is a mean over the batch)", SIZES)
+def step_of_mean(recipe: Detailed, world: World) -> Detailed:
+    return replace(recipe, step=recipe.step / len(world.x))

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -45,8 +45,9 @@ class _TookTooLong(BaseException):
 class Subject:
     """A user's function and the method that it claims to be.
 
-    `params` states what the function does where it cannot be told, `limit` the seconds of a call,
-    `seed` what random numbers come from unless a call says otherwise.
+    `params` states what the function does where it cannot be told, `own` what was found out of
+    that (values, or functions of the other settings), `limit` the seconds of a call, `seed` what
+    random numbers come from unless a call says otherwise.
     """
 
     function: Function
@@ -54,6 +55,7 @@ class Subject:
     params: Mapping[str, Any]
     limit: float
     seed: int = 0
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def twin(self) -> Twin | None:
@@ -106,7 +108,10 @@ class Subject:
 
     def _stated(self, world: World) -> dict[str, Any]:
         told = {k: v for k, v in world.params.items() if self.accepts(k)}
-        return {**self.method.defaults, **self.params, **told}
+        settings = {**self.method.defaults, **self.params, **told}
+        constant = {k: v for k, v in self.own.items() if not callable(v)}
+        settings |= constant
+        return settings | {k: v(settings) for k, v in self.own.items() if callable(v)}
 
     def _drawn(self, world: World, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The method's random numbers as parameters."""

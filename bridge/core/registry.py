@@ -47,6 +47,7 @@ def attribution(
     quickest: Mapping[str, Any] | None = None,
     tiny: Mapping[str, Any] | None = None,
     typical: Callable[..., tuple[float, float]] | None = None,
+    observed: Function | None = None,
 ) -> Callable[[Function], Method]:
     """Register `f(model, x, target, **params) -> tensor` as the reference of a new attribution.
 
@@ -61,6 +62,7 @@ def attribution(
         quickest=quickest or quick or {},
         tiny=tiny or {},
         typical=typical,
+        observed=observed,
     )
     return _register(
         name, "attribution", paper, norm=None, needs=needs, draw=draw, requires=requires, tags=tags
@@ -84,6 +86,7 @@ def attack(
     tiny: Mapping[str, Any] | None = None,
     typical: Callable[..., tuple[float, float]] | None = None,
     recipe: Function | None = None,
+    observed: Function | None = None,
 ) -> Callable[[Function], Method]:
     """Register `f(model, x, labels, *, epsilon, **params) -> images` as a new attack's reference.
 
@@ -99,6 +102,7 @@ def attack(
         quickest=quickest or quick or {},
         tiny=tiny or {},
         typical=typical,
+        observed=observed,
         recipe=recipe,
     )
     return _register(

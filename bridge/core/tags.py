@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -64,6 +64,9 @@ class Tags:
     `typical(x, classes, **params)`: passes an image as a rule, forwards and backwards, where a
     method has no fast implementation that says so, or stops by itself. Estimates rest on it.
 
+    `observed(asked, looked, x, output)`: {parameter: values that it may have had} of code that was
+    watched: the images that it asked the model about, with a gradient and without, and its answer.
+
     `recipe(x, bounds, **params)`: a gradient attack as the recipe whose parts diagnosis changes.
     """
 
@@ -77,3 +80,4 @@ class Tags:
     tiny: Mapping[str, Any] = field(default_factory=dict)
     typical: Callable[..., tuple[float, float]] | None = None
     recipe: Callable[..., Recipe] | None = None
+    observed: Callable[..., Mapping[str, Sequence[Any]]] | None = None

@@ -1,0 +1,188 @@
+"""Several deviations of an attribution at once: what is explained, how, and what is done after.
+
+A quantity, a variant of the method, then changes of the map in the order in which people make them.
+A variant that asks the model about other images than the code did is dropped before it is combined.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from bridge.conformance.attribution_causes import QUANTITIES, possible
+from bridge.conformance.map_changes import CHANNELS, SCALES, SIGNS, SIZES, VALUES, Change
+from bridge.conformance.map_factors import factors
+from bridge.conformance.subject import Predict, Subject, variants
+from bridge.conformance.watching import Watched
+from bridge.conformance.worlds import World
+from bridge.metrics import agreement
+
+CLOSE = 8e-6
+SINGLE = 2e-4
+MOST = 4  # parts of one explanation
+DIGITS = 4  # of the sums by which images are known again
+
+Part = tuple[str, Change]
+Chain = tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Root:
+    """A map before anything is done to it: its sentences, and how it is computed."""
+
+    sentences: tuple[str, ...]
+    predict: Predict
+
+
+@dataclass
+class Search:
+    """The calls to explain, and the maps that were computed for them already."""
+
+    subject: Subject
+    calls: Sequence[Watched]
+    known: dict[tuple[int, int, tuple[str, ...]], Tensor | None] = field(default_factory=dict)
+
+    def map(self, root: Root, index: int, chain: Chain) -> Tensor | None:
+        """The map of a call after these changes; None where they make no sense."""
+        key = id(root), index, tuple(text for text, _ in chain)
+        if key not in self.known:
+            world = self.calls[index].world
+            if not chain:
+                found = possible(root.predict, self.subject, world)
+            else:
+                before = self.map(root, index, chain[:-1])
+                found = None
+                if before is not None:
+                    change = partial(_changed, before, chain[-1][1])
+                    found = possible(change, self.subject, world)
+            self.known[key] = found
+        return self.known[key]
+
+    def explains(self, root: Root, chain: Chain) -> bool:
+        """Whether it gives what the code gave, in every call."""
+        return all(
+            self._close(self.map(root, index, chain), call.output)
+            for index, call in enumerate(self.calls)
+        )
+
+    def left(self, root: Root, chain: Chain) -> float:
+        """The share of the first call's answer that it does not explain."""
+        found, output = self.map(root, 0, chain), self.calls[0].output
+        if found is None or found.shape != output.shape or not bool(found.isfinite().all()):
+            return 1.0
+        return float((output - found).abs().sum() / output.abs().sum().clamp(min=1e-300))
+
+    def _close(self, found: Tensor | None, output: Tensor) -> bool:
+        if found is None or found.shape != output.shape:
+            return False
+        finite = found.isfinite()
+        if not bool(finite.all()):  # 0 / 0 of an empty map is an answer as well
+            return bool(torch.equal(finite, output.isfinite()))
+        if not bool(output.isfinite().all()):
+            # 1e-8 below the fraction, where ours has nothing: tells nothing.
+            return False
+        gaps = agreement.gaps(output, found, self.subject.scale(found))
+        return float(gaps.max()) <= (SINGLE if self.subject.single else CLOSE)
+
+
+def _changed(map_: Tensor, change: Change, subject: Subject, world: World) -> Tensor | None:
+    return change(map_, subject, world)
+
+
+def combined(subject: Subject, watched: Sequence[Watched]) -> tuple[list[str], float] | None:
+    """The sentences that explain all calls, and 0; or the nearest, and what share they leave."""
+    calls = [w for w in watched if bool(w.output.isfinite().all()) and bool(w.output.any())]
+    if not calls:
+        return None
+    search = Search(subject, calls)
+    nearest: tuple[float, list[str]] = (1.0, [])
+    roots = list(_roots(search))
+    for count in range(MOST + 1):
+        for root in roots:
+            for chain in _chains(subject, count - len(root.sentences)):
+                left = search.left(root, chain)
+                if left < 0.5 and search.explains(root, chain):
+                    return [*root.sentences, *(text for text, _ in chain)], 0.0
+                if left < nearest[0] - 0.02 * count:
+                    nearest = left, [*root.sentences, *(text for text, _ in chain)]
+    return nearest[1], nearest[0]
+
+
+def _chains(subject: Subject, count: int) -> Iterator[Chain]:
+    """So many changes of a map, of different groups, in the groups' order."""
+    if count < 0:
+        return
+    groups: list[list[Part]] = [VALUES, CHANNELS, SIZES, SIGNS, [*SCALES, *factors(subject)]]
+    for chosen in itertools.combinations(groups, count):
+        yield from itertools.product(*chosen)
+
+
+def _roots(search: Search) -> Iterator[Root]:
+    """The method, what it may explain instead, its variants that ask the same, and both at once."""
+    subject = search.subject
+    plain = _plain(subject)
+    bases = [subject] if plain is subject else [subject, plain]
+    first = search.calls[0]
+    asked = _sums((*first.asked, *first.looked), first.world)
+    heads = [("", _itself), *QUANTITIES]
+    for base in bases:
+        bodies: list[tuple[str, Predict]] = [("", _reference)]
+        bodies += [b for b in variants(base) if _asks_the_same(base, b[1], first.world, asked)]
+        for (of, quantity), (how, body) in itertools.product(heads, bodies):
+            sentences = tuple(text for text in (of, how) if text)
+            yield Root(sentences, partial(_of, quantity, body, base))
+
+
+def _itself(world: World) -> World:
+    return world
+
+
+def _reference(subject: Subject, world: World) -> Tensor:
+    return subject.reference(world)
+
+
+def _of(quantity: object, body: Predict, base: Subject, subject: Subject, world: World) -> Tensor:
+    found = body(base, quantity(world))  # type: ignore[operator]
+    if found is None:
+        raise ValueError("it makes no sense here")
+    return found
+
+
+def _plain(subject: Subject) -> Subject:
+    """The subject without what was found to be switched on: it may come at another place."""
+    own = {name: value for name, value in subject.own.items() if value is not True}
+    return subject if len(own) == len(subject.own) else replace(subject, own=own)
+
+
+def _asks_the_same(subject: Subject, body: Predict, world: World, asked: frozenset[float]) -> bool:
+    """Whether a variant asks the model about the images that the code asked about."""
+    if not asked:
+        return True
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0].detach().double())
+
+    handle = world.model.register_forward_pre_hook(keep)
+    try:
+        found = possible(body, subject, world)
+    finally:
+        handle.remove()
+    return found is not None and _sums(seen, world) == asked
+
+
+def _sums(images: Sequence[Tensor], world: World) -> frozenset[float]:
+    """What images are known again by, each alone; the clean ones say nothing."""
+    weights = torch.linspace(0.5, 1.5, world.x[0].numel(), dtype=torch.float64)
+    clean = {_rounded(v) for v in world.x.double().flatten(1) @ weights}
+    found = {_rounded(v) for each in images for v in each.flatten(1) @ weights}
+    return frozenset(found - clean)
+
+
+def _rounded(value: Tensor) -> float:
+    return round(float(value), DIGITS)
