@@ -69,16 +69,17 @@ def _finished(cam: Tensor, x: Tensor, relu: bool, upsample: bool) -> Tensor:
 
 
 def activations_and_gradient(
-    model: ModelAdapter, x: Tensor, target: Tensor
+    model: ModelAdapter, x: Tensor, target: Tensor, layer: nn.Module | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The layer's output A and d logit_t / d A, both (n, c, h, w)."""
+    """The layer's output A and d logit_t / d A, both (n, c, h, w), of another layer where given."""
     kept: list[Tensor] = []
 
     def keep(layer: nn.Module, inputs: object, output: Tensor) -> Tensor:
         kept.append(output)
         return output.clone()  # what follows may work in place; ours must stay what the layer gave
 
-    handle = model.cam_layer(x).register_forward_hook(keep)
+    layer = model.cam_layer(x) if layer is None else layer
+    handle = layer.register_forward_hook(keep)
     try:
         # x needs a gradient, or the layer has no graph where the user froze the parameters.
         logits = model(x.detach().requires_grad_())
@@ -130,11 +131,11 @@ layer_gradcam.cases = Cases(
 # Deviations, the likeliest first.
 
 
-def combining(sentence: str) -> Callable[[Combine], Combine]:
+def combining(sentence: str, *, rare: bool = False) -> Callable[[Combine], Combine]:
     """Register a deviation in how activations A and gradient g, both (n, c, h, w), make the map."""
 
     def register(combine: Combine) -> Combine:
-        @layer_gradcam.variant(sentence)
+        @layer_gradcam.variant(sentence, rare=rare)
         def deviating(
             model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool, upsample: bool
         ) -> Tensor:
@@ -243,3 +244,51 @@ def divided_twice(activations: Tensor, gradient: Tensor) -> Tensor:
 @combining("it averages over the layer's channels instead of summing")
 def channel_mean(activations: Tensor, gradient: Tensor) -> Tensor:
     return (_mean(gradient) * activations).mean(1, keepdim=True)
+
+
+# Only among several deviations at once.
+
+
+@combining("it weights as Grad-CAM++ does", rare=True)
+def plus_plus(activations: Tensor, gradient: Tensor) -> Tensor:
+    share = 2 * gradient**2 + activations.sum((2, 3), keepdim=True) * gradient**3
+    return _by_share(activations, gradient, share)
+
+
+@combining("it weights as Grad-CAM++ does, with the sum of A g^3 for sum(A) g^3", rare=True)
+def plus_plus_of_products(activations: Tensor, gradient: Tensor) -> Tensor:
+    share = 2 * gradient**2 + (activations * gradient**3).sum((2, 3), keepdim=True)
+    return _by_share(activations, gradient, share)
+
+
+def _by_share(activations: Tensor, gradient: Tensor, share: Tensor) -> Tensor:
+    alpha = gradient**2 / share.where(share != 0, 1.0)
+    return ((alpha * gradient.relu()).sum((2, 3), keepdim=True) * activations).sum(1, keepdim=True)
+
+
+@combining("it drops negative weights", rare=True)
+def positive_weights(activations: Tensor, gradient: Tensor) -> Tensor:
+    return (_mean(gradient).relu() * activations).sum(1, keepdim=True)
+
+
+@combining("it weights by the gradient's norm", rare=True)
+def by_norm(activations: Tensor, gradient: Tensor) -> Tensor:
+    return (gradient.norm(dim=(2, 3), keepdim=True) * activations).sum(1, keepdim=True)
+
+
+def _convolution(place: int, words: str) -> None:
+    """Register the deviation that a certain convolution is hooked."""
+
+    @layer_gradcam.variant(f"it explains {words}, not the model's layer", rare=True)
+    def deviating(
+        model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool, upsample: bool
+    ) -> Tensor:
+        there = [m for m in model.module.modules() if isinstance(m, nn.Conv2d)]
+        return _finished(
+            _weighted(*activations_and_gradient(model, x, target, there[place])), x, relu, upsample
+        )
+
+
+_convolution(-1, "the last convolution")
+_convolution(-2, "the last convolution but one")
+_convolution(0, "the first convolution")

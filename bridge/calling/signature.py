@@ -12,6 +12,7 @@ from torch import nn
 from bridge.calling.words import PLACES, SHORT, roles
 
 EMPTY = inspect.Parameter.empty
+OUR_NAMES = ("model", "m"), ("x",), ("target", "labels", "t", "y")
 STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -86,8 +87,7 @@ def arguments(
 def ours(function: Any, parameters: Sequence[str]) -> bool:
     """Whether it is written as our own implementations are: f(model, x, target, *, name=...).
 
-    Three places first, the second called x, whose names are not out of order; then only keywords,
-    all of them names of the method's.
+    Three places first, by our names of them; then only keywords, all of them names of the method's.
     """
     if inspect.isclass(function) or isinstance(function, nn.Module):
         return False
@@ -99,12 +99,9 @@ def ours(function: Any, parameters: Sequence[str]) -> bool:
         return inspect.isroutine(function)
     placed = [p for p in given if p.kind not in (*STARRED, inspect.Parameter.KEYWORD_ONLY)]
     keywords = [p for p in given if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    known = roles([p.name for p in placed], parameters)
-    in_place = zip(placed, PLACES, strict=False)
     return (
         len(placed) == len(PLACES)
         and all(p.default is EMPTY for p in placed)
-        and placed[1].name == "x"
-        and all(known.get(p.name, r) == r or len(p.name) == 1 for p, r in in_place)
+        and all(p.name in names for p, names in zip(placed, OUR_NAMES, strict=True))
         and all(p.name in parameters for p in keywords)
     )

@@ -16,7 +16,7 @@ from bridge.conformance.subject import Predict, Subject, variants
 from bridge.conformance.worlds import World
 
 
-def causes(subject: Subject) -> Iterator[tuple[str, Predict]]:
+def causes(subject: Subject, *, pairs: bool = True) -> Iterator[tuple[str, Predict]]:
     """Candidate explanations, the simplest first: one deviation, then two."""
     yield from variants(subject)
     yield "it returns the clean images", _clean
@@ -29,6 +29,8 @@ def causes(subject: Subject) -> Iterator[tuple[str, Predict]]:
         for one in group:
             yield one.sentence, _follow(one)
     yield from _generic(subject)
+    if not pairs:
+        return
     # Two things wrong at once. All pairs would take a minute for a loop, so there only likely ones.
     likely = [(LOSSES, CLIPS), (LOSSES, SIZES), (SIZES, CLIPS), (LOOPS, CLIPS)]
     for first, second in itertools.combinations(groups, 2) if single else likely:

@@ -52,6 +52,10 @@ def loss(world: World) -> World:
     return headed(world, _log_softmax)
 
 
+def _cross_entropy(logits: Tensor) -> Tensor:
+    return -logits.log_softmax(1)
+
+
 @explained("it explains the predicted class instead of the target")
 def predicted_class(world: World) -> World:
     return replace(world, target=world.predicted())
@@ -107,6 +111,21 @@ def logit_less_mean(world: World) -> World:
 @explained("it explains the targets of the images in reverse order")
 def targets_reversed(world: World) -> World:
     return replace(world, target=world.target.flip(0))
+
+
+@explained("it explains the cross-entropy itself, which falls where the logit rises")
+def cross_entropy(world: World) -> World:
+    return headed(world, _cross_entropy)
+
+
+@explained("it explains the predicted class's probability")
+def predicted_probability(world: World) -> World:
+    return headed(predicted_class(world), _softmax)
+
+
+@explained("it explains the predicted class's cross-entropy")
+def predicted_cross_entropy(world: World) -> World:
+    return headed(predicted_class(world), _cross_entropy)
 
 
 def causes(subject: Subject, *, pairs: bool = True) -> Iterator[tuple[str, Predict]]:

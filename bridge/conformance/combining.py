@@ -7,6 +7,7 @@ A variant that asks the model about other images than the code did is dropped be
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,6 +26,8 @@ from bridge.metrics import agreement
 CLOSE = 8e-6
 SINGLE = 2e-4
 MOST = 4  # parts of one explanation
+SECONDS = 4.0  # after which the search ends with what is nearest
+TELLING = 3  # calls by which variants are told apart
 DIGITS = 4  # of the sums by which images are known again
 
 Part = tuple[str, Change]
@@ -46,6 +49,11 @@ class Search:
     subject: Subject
     calls: Sequence[Watched]
     known: dict[tuple[int, int, tuple[str, ...]], Tensor | None] = field(default_factory=dict)
+    groups: list[list[Part]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        scales = [*SCALES, *factors(self.subject)]
+        self.groups = [VALUES, CHANNELS, SIZES, SIGNS, scales]
 
     def map(self, root: Root, index: int, chain: Chain) -> Tensor | None:
         """The map of a call after these changes; None where they make no sense."""
@@ -62,6 +70,21 @@ class Search:
                     found = possible(change, self.subject, world)
             self.known[key] = found
         return self.known[key]
+
+    def chains(self, root: Root, count: int, begun: Chain = (), group: int = 0) -> Iterator[Chain]:
+        """So many changes, of different groups, in the groups' order; none that changes nothing."""
+        if count <= 0:
+            yield from [begun] if count == 0 else []
+            return
+        before = self.map(root, 0, begun)
+        if before is None:
+            return
+        for place in range(group, len(self.groups) - count + 1):
+            for part in self.groups[place]:
+                chain = (*begun, part)
+                after = self.map(root, 0, chain)
+                if after is not None and not torch.equal(after, before):
+                    yield from self.chains(root, count - 1, chain, place + 1)
 
     def explains(self, root: Root, chain: Chain) -> bool:
         """Whether it gives what the code gave, in every call."""
@@ -101,41 +124,60 @@ def combined(subject: Subject, watched: Sequence[Watched]) -> tuple[list[str], f
         return None
     search = Search(subject, calls)
     nearest: tuple[float, list[str]] = (1.0, [])
-    roots = list(_roots(search))
+    end = time.monotonic() + SECONDS
+    roots = _roots(search)
     for count in range(MOST + 1):
         for root in roots:
-            for chain in _chains(subject, count - len(root.sentences)):
+            for chain in search.chains(root, count - len(root.sentences)):
                 left = search.left(root, chain)
                 if left < 0.5 and search.explains(root, chain):
                     return [*root.sentences, *(text for text, _ in chain)], 0.0
                 if left < nearest[0] - 0.02 * count:
                     nearest = left, [*root.sentences, *(text for text, _ in chain)]
+            if time.monotonic() > end:
+                return nearest[1], nearest[0]
     return nearest[1], nearest[0]
 
 
-def _chains(subject: Subject, count: int) -> Iterator[Chain]:
-    """So many changes of a map, of different groups, in the groups' order."""
-    if count < 0:
-        return
-    groups: list[list[Part]] = [VALUES, CHANNELS, SIZES, SIGNS, [*SCALES, *factors(subject)]]
-    for chosen in itertools.combinations(groups, count):
-        yield from itertools.product(*chosen)
+def _roots(search: Search) -> list[Root]:
+    """The method, what it may explain instead, its variants that ask the same, and both at once.
 
-
-def _roots(search: Search) -> Iterator[Root]:
-    """The method, what it may explain instead, its variants that ask the same, and both at once."""
+    Those of fewer deviations first.
+    """
     subject = search.subject
-    plain = _plain(subject)
-    bases = [subject] if plain is subject else [subject, plain]
-    first = search.calls[0]
-    asked = _sums((*first.asked, *first.looked), first.world)
     heads = [("", _itself), *QUANTITIES]
-    for base in bases:
+    found = []
+    for base in _bases(subject):
         bodies: list[tuple[str, Predict]] = [("", _reference)]
-        bodies += [b for b in variants(base) if _asks_the_same(base, b[1], first.world, asked)]
+        bodies += _asking_the_same(search, base)
         for (of, quantity), (how, body) in itertools.product(heads, bodies):
             sentences = tuple(text for text in (of, how) if text)
-            yield Root(sentences, partial(_of, quantity, body, base))
+            found.append(Root(sentences, partial(_of, quantity, body, base)))
+    return sorted(found, key=lambda root: len(root.sentences))
+
+
+def _asking_the_same(search: Search, base: Subject) -> list[tuple[str, Predict]]:
+    """The variants that ask about the images that the code asked about, none twice."""
+    telling = [search.calls[0], *(c for c in search.calls if c.world.varied)][:TELLING]
+    asked = [_sums((*call.asked, *call.looked), call.world) for call in telling]
+    found: list[tuple[str, Predict]] = []
+    seen: list[list[Tensor]] = []
+    for sentence, body in variants(base, rare=True):
+        maps = []
+        for call, sums in zip(telling, asked, strict=True):
+            map_ = _if_asking(base, body, call.world, sums)
+            if map_ is None:
+                break
+            maps.append(map_)
+        if len(maps) < len(telling) or any(all(map(_same, maps, other)) for other in seen):
+            continue
+        seen.append(maps)
+        found.append((sentence, body))
+    return found
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool(torch.equal(one, other))
 
 
 def _itself(world: World) -> World:
@@ -153,16 +195,21 @@ def _of(quantity: object, body: Predict, base: Subject, subject: Subject, world:
     return found
 
 
-def _plain(subject: Subject) -> Subject:
-    """The subject without what was found to be switched on: it may come at another place."""
-    own = {name: value for name, value in subject.own.items() if value is not True}
-    return subject if len(own) == len(subject.own) else replace(subject, own=own)
+def _bases(subject: Subject) -> list[Subject]:
+    """The subject, and without what was found to be switched on: it may come at another place."""
+    flags = [name for name, value in subject.own.items() if value is True]
+    found = []
+    for count in range(len(flags) + 1):
+        for off in itertools.combinations(flags, count):
+            own = {name: value for name, value in subject.own.items() if name not in off}
+            found.append(replace(subject, own=own))
+    return found
 
 
-def _asks_the_same(subject: Subject, body: Predict, world: World, asked: frozenset[float]) -> bool:
-    """Whether a variant asks the model about the images that the code asked about."""
-    if not asked:
-        return True
+def _if_asking(
+    subject: Subject, body: Predict, world: World, asked: frozenset[float]
+) -> Tensor | None:
+    """A variant's map, where it asks the model about these images; none asked: whatever it asks."""
     seen: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -173,7 +220,7 @@ def _asks_the_same(subject: Subject, body: Predict, world: World, asked: frozens
         found = possible(body, subject, world)
     finally:
         handle.remove()
-    return found is not None and _sums(seen, world) == asked
+    return found if not asked or _sums(seen, world) == asked else None
 
 
 def _sums(images: Sequence[Tensor], world: World) -> frozenset[float]:

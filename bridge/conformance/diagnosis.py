@@ -19,11 +19,13 @@ from bridge.conformance.subject import CheckFailed, Predict, Skipped, Subject
 from bridge.conformance.watching import watch
 from bridge.conformance.worlds import World, base
 from bridge.core.method import Variant
+from bridge.core.state import frozen
 from bridge.metrics import agreement
 
 # A cause explains an output if nothing is left but what float32 inside of it may round.
 EXPLAINED = 8e-6
 PARTLY = "something else is different"
+TIED = 1e-9
 WORTH_SAYING = 0.3  # the share that what is nearest may leave
 AVERAGED = 60  # draws, where a cause can be seen in averages alone
 NOT_RECOGNISED = "cause not recognised: the output is none of the known variants of the method"
@@ -65,7 +67,7 @@ def diagnose(subject: Subject, failing: Sequence[World], every: Sequence[World] 
         return found or known
     if isinstance(subject.function, Called):  # as people write: two deviations are the rule
         found, nearest = several(subject, every or failing)
-        return found or _explained(subject, finite) or nearest or NOT_RECOGNISED
+        return found or _explained(subject, finite, pairs=False) or nearest or NOT_RECOGNISED
     found = _explained(subject, finite)
     if found and PARTLY not in found:
         return found
@@ -75,7 +77,8 @@ def diagnose(subject: Subject, failing: Sequence[World], every: Sequence[World] 
 
 def several(subject: Subject, worlds: Sequence[World]) -> tuple[str, str]:
     """Several deviations that explain all calls at once; else what is nearest, as such."""
-    watched = [each for world in worlds if (each := watch(subject, world)) is not None]
+    told = [world for world in worlds if not _tied(world)]
+    watched = [each for world in told if (each := watch(subject, world)) is not None]
     if not watched:
         return "", ""
     total = f"explains {len(watched)} of {len(watched)} calls to within {EXPLAINED:.0e}"
@@ -95,6 +98,13 @@ def several(subject: Subject, worlds: Sequence[World]) -> tuple[str, str]:
         f"{NOT_RECOGNISED}; nearest known: {listed}, which leaves {left:.0%} of it unexplained"
     )
     return "", nearest if sentences and left < WORTH_SAYING else ""
+
+
+def _tied(world: World) -> bool:
+    """Whether all classes have the same logit: which of them is the largest is chance."""
+    with torch.no_grad(), frozen(world.model):
+        logits = world.model(world.x)
+    return float((logits.amax(1) - logits.amin(1)).min()) < TIED
 
 
 def _known(subject: Subject, evidence: Sequence[Evidence]) -> str:
@@ -117,10 +127,10 @@ def _instead(variant: Variant, subject: Subject, world: World) -> Tensor:
     return subject.deviating(variant, world)
 
 
-def _explained(subject: Subject, evidence: Sequence[Evidence]) -> str:
+def _explained(subject: Subject, evidence: Sequence[Evidence], *, pairs: bool = True) -> str:
     """The first cause that explains everything, else the one that explains most; "" for none."""
     best, explained, total = "", 0, len(evidence)
-    for sentence, predict in _causes(subject):
+    for sentence, predict in _causes(subject, pairs=pairs):
         count = 0
         while count < total and _explains(subject, predict, evidence[count]):
             count += 1
@@ -180,7 +190,7 @@ def _distance(subject: Subject, predict: Predict, world: World, theirs: Sequence
 
 def _causes(subject: Subject, *, pairs: bool = True) -> Iterator[tuple[str, Predict]]:
     if subject.method.kind == "attack":
-        yield from attack_causes.causes(subject)
+        yield from attack_causes.causes(subject, pairs=pairs)
     else:
         yield from attribution_causes.causes(subject, pairs=pairs)
 

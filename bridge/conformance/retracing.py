@@ -29,6 +29,8 @@ CLOSE = 8e-6  # of a pixel, for what works in float64
 SINGLE = 2e-4  # for what works in float32: signs of tiny gradients flip there, of few pixels
 FLIPPED = 0.02
 MOST = 3  # deviations that are searched at once; those that are read come on top
+# Pixels that follow a direction, where it is the right one: others are clipped or projected.
+FOLLOWING = 0.05
 # Read, not searched.
 READ = ("one step less", "one step more", "a single step", "not from the start")
 
@@ -43,6 +45,7 @@ class Trace:
     free_step: bool
     known: dict[Any, tuple[Tensor, Tensor]] = field(default_factory=dict)
     classes: dict[Any, Tensor] = field(default_factory=dict)
+    steps: dict[Any, tuple[float, float]] = field(default_factory=dict)
 
     def labels(self, recipe: Detailed) -> Tensor:
         """The classes of the recipe's loss."""
@@ -64,8 +67,27 @@ class Trace:
             self.known[key] = g, logits.detach()
         return self.known[key]
 
+    def first_step(self, recipe: Detailed) -> tuple[float, float]:
+        """How far most pixels follow the recipe's direction in the first step, and how many do."""
+        normalised = recipe.momentum_norm if recipe.has_momentum else None
+        key = recipe.loss, recipe.labels, recipe.direction, normalised, recipe.perturbation
+        if key not in self.steps:
+            watched, (g, _) = self.watched, self.look(0, recipe)
+            after = watched.asked[1] if len(watched.asked) > 1 else watched.output
+            if recipe.perturbation and len(watched.asked) == 1:
+                after = watched.world.x + after
+            along = recipe.direction(g if normalised is None else normalised(g))
+            digits = 1e-3 if self.single else 1e-6
+            self.steps[key] = usual_step(after - watched.asked[0], along, digits)
+        return self.steps[key]
+
     def explained(self, recipe: Detailed) -> bool:
         """Whether the recipe leads from each iterate to the next, and to the answer."""
+        size, share = self.first_step(recipe)
+        if share < FOLLOWING:
+            return False
+        if self.free_step:
+            recipe = replace(recipe, step=size if recipe.targeted is False else -size)
         asked, x = self.watched.asked, self.watched.world.x
         sign, velocity = -1.0 if recipe.targeted else 1.0, torch.zeros_like(x)
         for k, here in enumerate(asked):
@@ -74,9 +96,6 @@ class Trace:
                 normalised = g if recipe.momentum_norm is None else recipe.momentum_norm(g)
                 g = velocity = recipe.momentum * velocity + normalised
             along = recipe.direction(g)
-            if self.free_step and k == 0:
-                after = asked[1] if len(asked) > 1 else self.watched.output
-                recipe = replace(recipe, step=usual_step(sign * (after - here), along))
             moved = here + sign * recipe.step * along
             fooled = (predicted(logits) == self.labels(recipe)) == recipe.targeted
             stops = recipe.stops(fooled)
@@ -108,15 +127,20 @@ class Trace:
         return float((gaps > SINGLE).double().mean()) <= FLIPPED
 
 
-def usual_step(move: Tensor, along: Tensor) -> float:
-    """The factor by which most pixels follow a direction: clipped and projected ones do not."""
+def usual_step(move: Tensor, along: Tensor, digits: float) -> tuple[float, float]:
+    """The factor by which most pixels follow a direction, and the share of those that do.
+
+    Clipped and projected ones do not.
+    """
     there = along.abs() > 1e-9 * along.abs().max()
     ratio = (move / along)[there]
     if not len(ratio):
-        return 0.0
-    unit = ratio.abs().median().clamp(min=1e-12) * 1e-6
+        return 0.0, 1.0
+    unit = ratio.abs().median().clamp(min=1e-12) * digits
     values, counts = (ratio / unit).round().unique(return_counts=True)
-    return float(values[counts.argmax()] * unit)
+    near = counts + torch.roll(counts, 1) * (values.diff(prepend=values[:1] - 2) < 1.5)
+    best = int(near.argmax())
+    return float(values[best] * unit), float(near[best]) / len(ratio)
 
 
 def retraced(subject: Subject, watched: Sequence[Watched]) -> tuple[list[str], list[str]] | None:
@@ -128,7 +152,9 @@ def retraced(subject: Subject, watched: Sequence[Watched]) -> tuple[list[str], l
     traces = []
     for call in calls:
         recipe = standard(subject, call.world)
-        for sentence in (*of_steps(recipe, call), *of_start(subject, recipe, call)):
+        # How a start is drawn is read once: two draws would be told in two ways.
+        starts = of_start(subject, recipe, call) if call is calls[0] else ()
+        for sentence in (*of_steps(recipe, call), *starts):
             read.setdefault(sentence)
         free = "step_size" in subject.own and not callable(subject.own["step_size"])
         traces.append(Trace(call, recipe, subject.single, free))

@@ -189,10 +189,11 @@ class Subject:
 Predict = Callable[[Subject, World], Tensor | None]
 
 
-def variants(subject: Subject) -> Iterator[tuple[str, Predict]]:
-    """The method's own known deviations, each with its sentence."""
+def variants(subject: Subject, *, rare: bool = False) -> Iterator[tuple[str, Predict]]:
+    """The method's own known deviations, each with its sentence; with `rare` those too."""
     for variant in subject.method.variants:
-        yield variant.sentence, partial(_deviating, variant)
+        if rare or not variant.rare:
+            yield variant.sentence, partial(_deviating, variant)
 
 
 def _deviating(variant: Variant, subject: Subject, world: World) -> Tensor:

@@ -47,11 +47,12 @@ class Variant:
     """A known deviation: what it does, in words, and an implementation that does it.
 
     `function(model, x, target, **params)` has the reference's signature. Diagnosis names a variant
-    where it explains everything.
+    where it explains everything. A `rare` one is looked for only among several deviations at once.
     """
 
     sentence: str
     function: Function
+    rare: bool = False
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,9 @@ class Method:
 
         return register
 
-    def variant(self, sentence: str, **changes: Any) -> Callable[[Function], Function]:
+    def variant(
+        self, sentence: str, *, rare: bool = False, **changes: Any
+    ) -> Callable[[Function], Function]:
         """Register a known deviation: a function with the reference's signature.
 
         It is called with all parameters, and with `changes` over them.
@@ -269,7 +272,7 @@ class Method:
 
         def register(function: Function) -> Function:
             changed = functools.partial(_changed, function, changes) if changes else function
-            self.variants.append(Variant(sentence, changed))
+            self.variants.append(Variant(sentence, changed, rare))
             return function
 
         return register
