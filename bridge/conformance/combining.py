@@ -26,7 +26,8 @@ from bridge.metrics import agreement
 CLOSE = 8e-6
 SINGLE = 2e-4
 MOST = 4  # parts of one explanation
-SECONDS = 4.0  # after which the search ends with what is nearest
+SECONDS = 5.0  # of this process, after which the search ends with what is nearest
+PRICE = 0.02  # of the answer, that each further part must explain to be nearer
 TELLING = 3  # calls by which variants are told apart
 DIGITS = 4  # of the sums by which images are known again
 
@@ -50,10 +51,15 @@ class Search:
     calls: Sequence[Watched]
     known: dict[tuple[int, int, tuple[str, ...]], Tensor | None] = field(default_factory=dict)
     groups: list[list[Part]] = field(default_factory=list)
+    scales: list[Part] = field(default_factory=list)
+    finite: list[Tensor] = field(
+        default_factory=list
+    )  # images whose answer is: 0 / 0 tells nothing
 
     def __post_init__(self) -> None:
-        scales = [*SCALES, *factors(self.subject)]
-        self.groups = [VALUES, CHANNELS, SIZES, SIGNS, scales]
+        self.finite = [c.output.flatten(1).isfinite().all(1) for c in self.calls]
+        self.groups = [VALUES, CHANNELS, SIZES, SIGNS]
+        self.scales = [*SCALES, *factors(self.subject)]
 
     def map(self, root: Root, index: int, chain: Chain) -> Tensor | None:
         """The map of a call after these changes; None where they make no sense."""
@@ -86,29 +92,51 @@ class Search:
                 if after is not None and not torch.equal(after, before):
                     yield from self.chains(root, count - 1, chain, place + 1)
 
+    def whole(self, root: Root, count: int) -> Iterator[Chain]:
+        """So many changes that may lead to the answer; a scale, where one is among them, last.
+
+        A scale leaves a map affine to what it was, image by image: others need not be tried.
+        """
+        yield from (c for c in self.chains(root, count) if self.affine(root, c))
+        for chain in self.chains(root, count - 1):
+            if self.affine(root, chain):
+                yield from ((*chain, scale) for scale in self.scales)
+
+    def affine(self, root: Root, chain: Chain) -> bool:
+        """Whether each image's map is the first call's answer but for a factor and a constant."""
+        found, output = self.both(root, 0, chain)
+        if found is None:
+            return False
+        one, other = (t.flatten(1) - t.flatten(1).mean(1, keepdim=True) for t in (found, output))
+        sizes = one.norm(dim=1) * other.norm(dim=1)
+        near = 1e-3 if self.subject.single else 1e-8
+        return bool(((one * other).sum(1).abs() >= (1 - near) * sizes).all())
+
     def explains(self, root: Root, chain: Chain) -> bool:
         """Whether it gives what the code gave, in every call."""
         return all(
-            self._close(self.map(root, index, chain), call.output)
-            for index, call in enumerate(self.calls)
+            found is not None and self._close(found, output)
+            for found, output in (self.both(root, i, chain) for i in range(len(self.calls)))
         )
+
+    def both(self, root: Root, index: int, chain: Chain) -> tuple[Tensor | None, Tensor]:
+        """The map of a call and its answer, of the images whose answer is finite."""
+        found, output, finite = self.map(root, index, chain), *self._seen(index)
+        if found is None or found.shape != output.shape:
+            return None, output[finite]
+        return (found[finite] if bool(found[finite].isfinite().all()) else None), output[finite]
+
+    def _seen(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.calls[index].output, self.finite[index]
 
     def left(self, root: Root, chain: Chain) -> float:
         """The share of the first call's answer that it does not explain."""
-        found, output = self.map(root, 0, chain), self.calls[0].output
-        if found is None or found.shape != output.shape or not bool(found.isfinite().all()):
+        found, output = self.both(root, 0, chain)
+        if found is None:
             return 1.0
         return float((output - found).abs().sum() / output.abs().sum().clamp(min=1e-300))
 
-    def _close(self, found: Tensor | None, output: Tensor) -> bool:
-        if found is None or found.shape != output.shape:
-            return False
-        finite = found.isfinite()
-        if not bool(finite.all()):  # 0 / 0 of an empty map is an answer as well
-            return bool(torch.equal(finite, output.isfinite()))
-        if not bool(output.isfinite().all()):
-            # 1e-8 below the fraction, where ours has nothing: tells nothing.
-            return False
+    def _close(self, found: Tensor, output: Tensor) -> bool:
         gaps = agreement.gaps(output, found, self.subject.scale(found))
         return float(gaps.max()) <= (SINGLE if self.subject.single else CLOSE)
 
@@ -119,23 +147,23 @@ def _changed(map_: Tensor, change: Change, subject: Subject, world: World) -> Te
 
 def combined(subject: Subject, watched: Sequence[Watched]) -> tuple[list[str], float] | None:
     """The sentences that explain all calls, and 0; or the nearest, and what share they leave."""
-    calls = [w for w in watched if bool(w.output.isfinite().all()) and bool(w.output.any())]
+    calls = [w for w in watched if bool(w.output.nan_to_num(0, 0, 0).any())]
     if not calls:
         return None
     search = Search(subject, calls)
     nearest: tuple[float, list[str]] = (1.0, [])
-    end = time.monotonic() + SECONDS
+    end = time.process_time() + SECONDS
     roots = _roots(search)
-    for count in range(MOST + 1):
-        for root in roots:
-            for chain in search.chains(root, count - len(root.sentences)):
-                left = search.left(root, chain)
-                if left < 0.5 and search.explains(root, chain):
-                    return [*root.sentences, *(text for text, _ in chain)], 0.0
-                if left < nearest[0] - 0.02 * count:
-                    nearest = left, [*root.sentences, *(text for text, _ in chain)]
-            if time.monotonic() > end:
-                return nearest[1], nearest[0]
+    for count, root in itertools.product(range(MOST + 1), roots):
+        for chain in search.whole(root, count - len(root.sentences)):
+            sentences = [*root.sentences, *(text for text, _ in chain)]
+            if search.explains(root, chain):
+                return sentences, 0.0
+            left = search.left(root, chain)
+            if left < nearest[0] - PRICE * count:
+                nearest = left, sentences
+        if time.process_time() > end:
+            break
     return nearest[1], nearest[0]
 
 

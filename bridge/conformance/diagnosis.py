@@ -60,7 +60,11 @@ def diagnose(subject: Subject, failing: Sequence[World], every: Sequence[World] 
         return ""
     finite = [each for each in evidence if bool(each.output.isfinite().all())]
     if not finite:
-        return f"the output has values that are not finite ({evidence[0].world.name})"
+        found = (
+            several(subject, every or failing)[0] if isinstance(subject.function, Called) else ""
+        )
+        told = f"the output has values that are not finite ({evidence[0].world.name})"
+        return f"{found}; and {told}" if found else told
     found = _ignored_parameters(subject, finite)
     known = _known(subject, finite)
     if found or known:
