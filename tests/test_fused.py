@@ -82,18 +82,20 @@ def spent(model: ModelAdapter, methods: dict, **options: object) -> tuple[float,
     ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
 )
 def test_pass_counts_are_exact(methods, expected, known):
-    model = bridge.wrap(seeded(Plain))
+    model, needs = bridge.wrap(seeded(Plain)), plan(methods, images()).needs
     if known:
         model.facts(images())
-    look = (
-        0 if known or plan(methods, images()).needs else 1
-    )  # who the model is, where nothing needs the clean images
-    assert spent(model, methods) == pytest.approx((expected[0] + look, expected[1]))
+        model.grid_layer(images())
+    # Who the model is, where nothing needs the clean images; where its layer is, by one image.
+    look = 0 if known or needs else 1
+    layer = 1 / 3 if "layer" in needs and not known else 0
+    assert spent(model, methods) == pytest.approx((expected[0] + look + layer, expected[1] + layer))
 
 
 def test_the_plan_counts_what_the_hooks_count():
     model = bridge.wrap(seeded(Plain))
     model.facts(images())
+    model.grid_layer(images())
     methods = {
         **CHEAP,
         "guided_gradcam": {},

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -44,6 +45,27 @@ def quiet(attribute: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
 def as_baseline(baseline: float | Tensor, x: Tensor) -> float | Tensor:
     """A baseline as Captum takes it: a number, or a tensor of the images' shape."""
     return baseline.to(x).expand_as(x) if isinstance(baseline, Tensor) else baseline
+
+
+@contextmanager
+def grid_module(model: ModelAdapter, x: Tensor) -> Iterator[nn.Module]:
+    """Inside, a module whose output is the grid that Grad-CAM explains, for who hooks modules.
+
+    The layer itself where it gives (n, c, h, w). Else an identity that its output goes through as a
+    grid: the network goes on with the numbers that come out, back in their places, so that a
+    library's own gradient of this module is the network's.
+    """
+    found, layer = model.grid_layer(x), model.cam_layer(x)
+    if found.plain:
+        yield layer
+        return
+    identity = nn.Identity()
+
+    def through(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        return found.put_back(identity(found.grid(output)), output)
+
+    with hooked([layer], through):
+        yield identity
 
 
 def clipped_at_inputs(model: ModelAdapter, x: Tensor, target: Tensor, *, of_output: bool) -> Tensor:

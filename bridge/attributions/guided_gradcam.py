@@ -7,7 +7,13 @@ from typing import Annotated, Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from bridge.attributions._captum import SKIP, SKIP_PATH, clipped_at_inputs, quiet
+from bridge.attributions._captum import (
+    SKIP,
+    SKIP_PATH,
+    clipped_at_inputs,
+    grid_module,
+    quiet,
+)
 from bridge.attributions._parts import fast
 from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
@@ -47,12 +53,10 @@ def at_inputs(model: ModelAdapter, x: Tensor, target: Tensor, *, interpolation: 
 def captum(model: ModelAdapter, x: Tensor, target: Tensor, *, interpolation: str) -> Tensor:
     from captum.attr import GuidedGradCam
 
-    return quiet(
-        GuidedGradCam(model, model.cam_layer(x)).attribute,
-        x,
-        target=target,
-        interpolate_mode=interpolation,
-    )
+    with grid_module(model, x) as layer:
+        return quiet(
+            GuidedGradCam(model, layer).attribute, x, target=target, interpolate_mode=interpolation
+        )
 
 
 guided_gradcam.cases = Cases(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bridge.attributions._captum import grid_module
 from bridge.core.gradients import target_logits
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import attribution
@@ -41,9 +42,9 @@ def layer_gradcam(
     """sum_c mean_hw(d logit_t / d A_c) A_c of the model's layer A, (n, 1, h, w) of the layer.
 
     `relu=True` keeps the positive part, as the paper draws it; `upsample=True` gives the image's
-    size (bilinear, align_corners=False). The layer is the one named in `wrap`, else the last with a
-    spatial output (Selvaraju et al. 2016). Raises ValueError for a layer that gives none or runs
-    twice.
+    size (bilinear, align_corners=False). The layer is the one stated in `wrap`, else the last that
+    all of the image goes through; patch tokens are laid out as the grid that they are (Selvaraju et
+    al. 2016). Raises ValueError where no grid can be told, saying why.
 
     >>> import bridge
     >>> model = bridge.load_model("zoo:fashion_cnn")
@@ -72,9 +73,10 @@ def activations_and_gradient(
     model: ModelAdapter, x: Tensor, target: Tensor, layer: nn.Module | None = None
 ) -> tuple[Tensor, Tensor]:
     """The layer's output A and d logit_t / d A, both (n, c, h, w), of another layer where given."""
+    found = model.grid_layer(x) if layer is None else None
     kept: list[Tensor] = []
 
-    def keep(layer: nn.Module, inputs: object, output: Tensor) -> Tensor:
+    def keep(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
         kept.append(output)
         return output.clone()  # what follows may work in place; ours must stay what the layer gave
 
@@ -86,7 +88,9 @@ def activations_and_gradient(
     finally:
         handle.remove()
     (gradient,) = torch.autograd.grad(target_logits(logits, target).sum(), kept[0])
-    return kept[0].detach(), gradient
+    if found is None:  # one that gives (n, c, h, w) itself
+        return kept[0].detach(), gradient
+    return found.grid(kept[0].detach()), found.grid(gradient)
 
 
 @layer_gradcam.fused("layer")
@@ -98,9 +102,10 @@ def fused(shared: Shared, *, relu: bool, upsample: bool) -> Tensor:
 def captum(model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool, upsample: bool) -> Tensor:
     from captum.attr import LayerAttribution, LayerGradCam
 
-    cam = LayerGradCam(model, model.cam_layer(x)).attribute(
-        x, target=target, attribute_to_layer_input=False, relu_attributions=relu
-    )
+    with grid_module(model, x) as layer:
+        cam = LayerGradCam(model, layer).attribute(
+            x, target=target, attribute_to_layer_input=False, relu_attributions=relu
+        )
     return LayerAttribution.interpolate(cam, tuple(x.shape[2:]), "bilinear") if upsample else cam
 
 

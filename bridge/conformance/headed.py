@@ -46,6 +46,7 @@ def headed(world: World, head: Callable[[Tensor], Tensor], target: Tensor | None
     network = Headed(model.module, head)
     network.training = model.module.training
     changed = wrap(network, mean=mean, std=std, layer=_inner(model), bounds=model.bounds)
+    changed.reshape = model.reshape
     return replace(world, model=changed, target=world.target if target is None else target)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,15 +14,18 @@ from torch import Tensor, nn
 
 from bridge.core.facts import Facts, observe
 from bridge.core.habits import Habits, habits
-from bridge.core.kinds import kind_of
+from bridge.core.kinds import eagerly, kind_of
+from bridge.core.layers import GridLayer, NoGrid, Reshape, find, look, stated
 from bridge.core.resizing import Resizing
 from bridge.core.skeleton import Kept
 from bridge.core.state import frozen, seeded
 from bridge.core.turns import turn
+from bridge.core.warn import warn
 from bridge.core.watch import watched
 from bridge.core.wide import wide, wide_device
 from bridge.core.wrapping import (
     check_module,
+    checked_reshape,
     layer_name,
     names_of_classes,
     normalisation,
@@ -70,12 +74,14 @@ class ModelAdapter(nn.Module):
         bounds: tuple[float, float],
         class_names: tuple[str, ...] | None,
         name: str,
+        reshape: Reshape | None = None,
     ) -> None:
         super().__init__()
         self.module = module
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.layer = layer
+        self.reshape = reshape
         self.bounds = bounds
         self.class_names = class_names
         self.name = name
@@ -84,6 +90,7 @@ class ModelAdapter(nn.Module):
         # By kind of images, as long as the model consists of these parts.
         self._facts: dict[Any, Facts] = {}
         self._habits: dict[Any, Habits] = {}
+        self._grids: dict[Any, GridLayer | _Refused] = {}
         self.kept = Kept()  # holds the parts, and what else is known of the module's insides
         self._parts: list[nn.Module] = []
 
@@ -122,9 +129,10 @@ class ModelAdapter(nn.Module):
             module = module.to(dtype)
         change = wide if dtype == torch.float64 else partial(torch.Tensor.to, dtype=dtype)
         mean, std = (None if t is None else change(t) for t in (self.mean, self.std))
-        told = self.layer, self.bounds, self.class_names, self.name
+        told = self.layer, self.bounds, self.class_names, self.name, self.reshape
         adapter = ModelAdapter(module, mean, std, *told)
         adapter.resizing = self.resizing
+        adapter._parts, adapter._grids = adapter.parts(), dict(self._grids)  # the same layer
         return adapter
 
     def knows(self, x: Tensor) -> bool:
@@ -155,9 +163,10 @@ class ModelAdapter(nn.Module):
                 raise error from None
 
     def forget(self) -> None:
-        """Find out facts and habits anew the next time."""
+        """Find out facts, habits and the layer of Grad-CAM anew the next time."""
         self._facts.clear()
         self._habits.clear()
+        self._grids.clear()
 
     def habits(self, x: Tensor) -> Habits:
         """What a few more such passes tell; kept likewise. See `bridge.core.habits`."""
@@ -204,43 +213,60 @@ class ModelAdapter(nn.Module):
         autocast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
         return tuple(x.shape[1:]), x.dtype, x.device, autocast
 
-    def cam_layer(self, x: Tensor) -> nn.Module:
-        """The layer that Grad-CAM explains: the one named in `wrap`, else the last spatial one.
+    def grid_layer(self, x: Tensor) -> GridLayer:
+        """The layer that Grad-CAM explains, and its output as a grid; found once a kind of images.
 
-        Raises ValueError where it gives no (n, c, h, w) output or runs several times in a forward
-        pass (only the last call would be seen).
+        The one stated in `wrap`, else the last that all of the image goes through (see
+        `bridge.core.layers`). Warns where only a convolution's grid speaks for it. Raises
+        ValueError, saying why and what to do, where the stated layer runs several times in a
+        forward pass (only the last call would be seen) or no grid can be told.
         """
+        with turn():
+            self._key(x)  # other parts are another model
+            kind, weights = tuple(x.shape[1:]), sum(p._version for p in self.module.parameters())
+            known = self._grids.get(kind)
+            if isinstance(known, _Refused) and known.weights == weights:
+                raise NoGrid(known.why)
+            if not isinstance(known, GridLayer):
+                try:
+                    known = self._find_grid(x.detach())
+                except ValueError as error:
+                    _keep(self._grids, kind, _Refused(str(error), weights))
+                    raise
+                _keep(self._grids, kind, known)
+                if known.proof == "unproven":
+                    warn(f"Grad-CAM of {self.name} explains {known}: look whether it fits")
+            return known
+
+    def _find_grid(self, x: Tensor) -> GridLayer:
+        facts = None if self.layer is None else self.facts(x)
+        try:
+            with torch.enable_grad(), seeded(0), frozen(self), watched(self.module), eagerly(self):
+                looking = partial(look, self, self.module, x, self.bounds)
+                if self.layer is None or facts is None:
+                    return find(looking())
+                size = int(x.shape[2]), int(x.shape[3])
+                return stated(self.layer, self.reshape, facts, size, looking)
+        except NoGrid as error:
+            kind = kind_of(self.module)
+            hint = f" (of {kind}: pass the module that it was made of)" if kind else ""
+            raise NoGrid(f"{error}{hint}") from None
+
+    def cam_layer(self, x: Tensor) -> nn.Module:
+        """The module of `grid_layer`. Raises what that raises."""
         return self.module.get_submodule(self.cam_layer_name(x))
 
     def cam_layer_name(self, x: Tensor) -> str:
-        """The dotted name of `cam_layer`. Raises what that raises."""
-        facts = self.facts(x)
-        if self.layer is None:
-            if not facts.spatial_layers:
-                kind = kind_of(self.module)
-                made = f", {kind}," if kind else ""
-                raise ValueError(
-                    f"no layer of this model{made} gives a spatial output (n, c, h, w): Grad-CAM "
-                    "needs one; pass wrap(..., layer=NAME)"
-                    + (", or the module that it was made of" if kind else "")
-                )
-            return facts.spatial_layers[-1].name
-        call = next((layer for layer in facts.layers if layer.name == self.layer), None)
-        if call is None:
-            raise ValueError(f"layer {self.layer!r} did not run in the model's forward pass")
-        if call.shape is None or len(call.shape) != 4:
-            given = "no tensor" if call.shape is None else f"shape {call.shape}"
-            raise ValueError(
-                f"layer {self.layer!r} gives {given}, Grad-CAM needs (n, c, h, w): "
-                "choose a convolutional layer, for example " + _suggest(facts)
-            )
-        if call.calls > 1:
-            raise ValueError(
-                f"layer {self.layer!r} runs {call.calls} times in one forward pass and Grad-CAM "
-                "would see the last call only: choose a layer that runs once, for example "
-                + _suggest(facts)
-            )
-        return self.layer
+        """Its dotted name. Raises what that raises."""
+        return self.grid_layer(x).name
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """Why no grid was found, with weights as they were then."""
+
+    why: str
+    weights: int
 
 
 def _keep(known: dict[Any, Known], key: Any, value: Known) -> None:
@@ -250,18 +276,13 @@ def _keep(known: dict[Any, Known], key: Any, value: Known) -> None:
     known[key] = value
 
 
-def _suggest(facts: Facts) -> str:
-    return (
-        ", ".join(repr(layer.name) for layer in facts.spatial_layers[-3:]) or "none of this model's"
-    )
-
-
 def wrap(
     module: nn.Module,
     *,
     mean: float | Sequence[float] | Tensor | None = None,
     std: float | Sequence[float] | Tensor | None = None,
     layer: str | nn.Module | None = None,
+    reshape: Reshape | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
     class_names: Sequence[str] | None = None,
     name: str | None = None,
@@ -269,7 +290,9 @@ def wrap(
     """A classifier of pixels within `bounds`: (x - mean) / std, then `module`.
 
     `mean` and `std` have one value a channel, in pixel units. `layer` (dotted name or module) is
-    what Grad-CAM explains; without it the last layer with a spatial output is found. `class_names`
+    what Grad-CAM explains; without it the last layer that all of the image goes through is found.
+    Where that layer gives tokens, or channels last, in a way that is not recognised, `reshape`
+    makes (n, c, h, w) of its output, by leaving numbers out and ordering the others. `class_names`
     and `name` are for tables and pictures. The module is not changed, copied or moved.
 
     Raises TypeError for something that is not a torch module or is wrapped already, TypeError or
@@ -301,4 +324,5 @@ def wrap(
         (low, high),
         names_of_classes(class_names),
         name or type(module).__name__,
+        checked_reshape(reshape, layer),
     )

@@ -10,7 +10,7 @@ from torch import nn
 SCALARS = (bool, int, float, complex, str, bytes, tuple, type(None))
 LONGEST = 256  # a longer list is a table, and takes long to compare
 # Torch's own, and what an adapter knows of its model.
-OTHERS = frozenset([*nn.Module().__dict__, "_facts", "_habits", "kept", "_parts"])
+OTHERS = frozenset([*nn.Module().__dict__, "_facts", "_habits", "_grids", "kept", "_parts"])
 LISTS = (list, dict, set)
 
 

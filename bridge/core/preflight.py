@@ -209,14 +209,7 @@ def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
             + (kind.rstrip(",") or " (a detach, no_grad or rounding in its forward?)")
         )
     if "layer" in method.needs:
-        name = model.cam_layer_name(x)
-        shape = next(layer.shape for layer in model.facts(x).layers if layer.name == name)
-        if shape and shape[1] == shape[2] != shape[3]:
-            warn(
-                f"layer {name!r} gives {shape}, which looks like channels last (n, h, w, c): "
-                f"{method.name} would average over the wrong axes; choose a layer whose output is "
-                "(n, c, h, w)"
-            )
+        model.grid_layer(x)
     if "relu" in method.needs:
         modules = model.facts(x).relu_calls
         functional = model.facts(x).relu_operations - modules

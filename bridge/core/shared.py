@@ -28,7 +28,7 @@ from bridge.core.state import hooked
 Need = Literal[
     "logits",  # of the clean images
     "logit_gradient",  # d logit_t / d x
-    "layer",  # the Grad-CAM layer's activations A, and d logit_t / d A
+    "layer",  # the Grad-CAM layer's activations A on their grid, and d logit_t / d A
     "guided_gradient",  # d logit_t / d x with another rule at the ReLUs
     "deconvolution_gradient",
     "loss_gradient",  # d CE / d x
@@ -128,7 +128,7 @@ class Clean:
     def _layer_name(self) -> str | None:
         try:
             return self.model.cam_layer_name(self.x)
-        except ValueError as error:
+        except Exception as error:
             self.missing["layer"] = error
             return None
 
@@ -157,7 +157,12 @@ class Clean:
                 found.update(zip(job.needs, gradients, strict=True))
             except Exception as error:
                 found.update(dict.fromkeys(job.needs, error))
-        layer = None if self.layer is None else self.layer.detach()
+        layer = None
+        if self.layer is not None:
+            grid = self.model.grid_layer(self.x).grid
+            layer = grid(self.layer.detach())
+            if isinstance(found["layer"], Tensor):
+                found["layer"] = grid(found["layer"])
         return Shared(self.model, self.x, target, labels, found, layer)
 
     def _jobs(self, target: Tensor, labels: Tensor) -> list[_Backward]:

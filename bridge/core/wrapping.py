@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bridge.core.layers import Reshape
+
 
 def check_module(module: Any) -> None:
     """Raise TypeError for what is no torch module."""
@@ -92,6 +94,18 @@ def layer_name(module: nn.Module, layer: Any) -> str | None:
         last = ", ".join(list(named)[-12:])
         raise ValueError(f"the model has no layer {layer!r}; its layers are {last}")
     return layer
+
+
+def checked_reshape(reshape: Any, layer: Any) -> Reshape | None:
+    """What makes (n, c, h, w) of the output of the layer that is stated with it."""
+    if reshape is not None and not callable(reshape):
+        kind = type(reshape).__name__
+        raise TypeError(
+            f"reshape must be a function of the layer's output that gives (n, c, h, w), got {kind}"
+        )
+    if reshape is not None and layer is None:
+        raise ValueError("reshape is for the output of a stated layer: pass layer=NAME with it")
+    return reshape
 
 
 def names_of_classes(names: Any) -> tuple[str, ...] | None:

@@ -57,7 +57,8 @@ def accelerated(model: ModelAdapter, how: Acceleration, x: Tensor) -> ModelAdapt
     # The flag of the new outer module alone: train() and eval() would reach the user's.
     module.training = model.module.training
     name = f"{model.name}+{how}"
-    return ModelAdapter(module, model.mean, model.std, layer, model.bounds, model.class_names, name)
+    how_wrapped = layer, model.bounds, model.class_names, name, model.reshape
+    return ModelAdapter(module, model.mean, model.std, *how_wrapped)
 
 
 class _Autocast(nn.Module):

@@ -43,7 +43,8 @@ def folded_model(model: ModelAdapter, x: Tensor) -> ModelAdapter:
         except Untraceable as error:
             raise _refused(model, str(error)) from error
     name = f"{model.name}+fold"
-    fast = ModelAdapter(module, model.mean, model.std, layer, model.bounds, model.class_names, name)
+    how = layer, model.bounds, model.class_names, name, model.reshape
+    fast = ModelAdapter(module, model.mean, model.std, *how)
     _check_same(model, fast, x)
     return fast
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-import torchvision
 from torch import nn
 
 import bridge
@@ -174,18 +173,6 @@ def test_functional_relus_beside_modules_are_warned_about():
         bridge.run("guided_backprop", bridge.wrap(seeded(Functional, mixed=True)), images(), LABELS)
 
 
-def test_the_layer_of_gradcam_is_the_last_with_a_spatial_output():
-    x = images(1, (3, 64, 64))
-    for name, layer in [
-        ("resnet18", "layer4"),
-        ("squeezenet1_1", "classifier.2"),
-        ("mobilenet_v3_small", "features"),
-    ]:
-        network = torchvision.models.get_model(name, weights=None, num_classes=5).eval()
-        assert bridge.wrap(network).cam_layer_name(x) == layer
-        assert bridge.wrap(network, layer=network.get_submodule(layer)).cam_layer_name(x) == layer
-
-
 def test_a_layer_that_cannot_be_explained_is_refused():
     with pytest.raises(ValueError, match="no layer 'missing'"):
         bridge.wrap(seeded(Plain), layer="missing")
@@ -199,16 +186,6 @@ def test_a_layer_that_cannot_be_explained_is_refused():
     linear = bridge.wrap(nn.Sequential(nn.Flatten(), nn.Linear(432, 4)).eval())
     with pytest.raises(ValueError, match="Grad-CAM needs one"):
         bridge.run("layer_gradcam", linear, images(), LABELS)
-
-
-def test_a_layer_with_channels_last_is_warned_about():
-    class Last(nn.Module):
-        def forward(self, x):
-            return x.permute(0, 2, 3, 1)
-
-    network = nn.Sequential(Last(), nn.Flatten(), nn.Linear(432, 4)).eval()
-    with pytest.warns(bridge.BridgeWarning, match="channels last"):
-        bridge.run("layer_gradcam", bridge.wrap(network), images(), LABELS)
 
 
 def test_wrapping_twice_and_wrapping_nonsense_are_refused():

@@ -1,0 +1,96 @@
+"""The autograd graph between image and logits: what all of it goes through, what keeps places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+Node = Any  # torch.autograd.graph.Node, whose stubs lack what is read here
+Edge = tuple[Node, int]
+
+# Each position of the output is made of the input's positions around it, or of all of them alike.
+KEEP_PLACES = frozenset(
+    f"{name}Backward{number}"
+    for number in range(5)
+    for name in (
+        *("Convolution", "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"),
+        *("NativeGroupNorm", "Relu", "LeakyRelu", "Prelu", "PreluKernel", "Elu", "Gelu", "Silu"),
+        *("Mish", "Sigmoid", "Tanh", "Softplus", "Hardswish", "Hardsigmoid", "Hardtanh", "Clamp"),
+        *("MaxPool2DWithIndices", "AvgPool2D", "AdaptiveAvgPool2D", "AdaptiveMaxPool2D"),
+        *("Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Pow", "Exp", "Sqrt", "Rsqrt", "Clone"),
+        *("UpsampleNearest2D", "UpsampleBilinear2D", "NativeDropout", "ToCopy", "ConstantPadNd"),
+    )
+)
+OF_CHANNELS = frozenset({"CatBackward0", "SplitBackward0", "SplitWithSizesBackward0"})
+
+
+class Paths:
+    """How many ways lead from the logits through each tensor to the image: exact, whole numbers."""
+
+    def __init__(self, logits: Tensor, x: Tensor) -> None:
+        root: Node = logits.grad_fn
+        order = _children_first(root)
+        self._to_image: dict[Node, int] = {}
+        for node in order:
+            ways = sum(self._to_image[child] for child, _ in _edges(node))
+            self._to_image[node] = ways + (getattr(node, "variable", None) is x)
+        self._from_logits: dict[Edge, int] = {(root, logits.output_nr): 1}
+        arrived = {root: 1}
+        for node in reversed(order):
+            for edge in _edges(node):
+                arrived[edge[0]] = arrived.get(edge[0], 0) + arrived[node]
+                self._from_logits[edge] = self._from_logits.get(edge, 0) + arrived[node]
+        self.total = self._to_image.get(root, 0)
+
+    def all_through(self, tensor: Tensor) -> bool:
+        """Whether every way goes through this tensor."""
+        before = self._from_logits.get((tensor.grad_fn, tensor.output_nr), 0)
+        return 0 < self.total == before * self._to_image.get(tensor.grad_fn, 0)
+
+
+def keeps_places(tensor: Tensor) -> bool:
+    """Whether maps (n, c, h, w) are made of the image by operations that move nothing.
+
+    Convolutions, pooling, what works value by value, and gates of one number a channel. False where
+    an operation is not known to be one (it may still be).
+    """
+    left: list[Node] = [tensor.grad_fn]
+    known: set[Node] = set()
+    while left:
+        node = left.pop()
+        shape = _shape(node)
+        one = len(shape) <= 2 or max(shape[2:]) == 1  # the same for all positions
+        if node in known or one or node.name().endswith("AccumulateGrad"):
+            continue
+        known.add(node)
+        channels = node.name() in OF_CHANNELS and node._saved_dim % 2**32 in (1, 2**32 - 3)
+        if len(shape) != 4 or not (node.name() in KEEP_PLACES or channels):
+            return False
+        left += [child for child, _ in _edges(node)]
+    return True
+
+
+def _shape(node: Node) -> tuple[int, ...]:
+    """The shape of what an operation gave; of a weight or an image that of itself."""
+    variable = getattr(node, "variable", None)
+    return tuple(node._input_metadata[0].shape if variable is None else variable.shape)
+
+
+def _edges(node: Node) -> list[Edge]:
+    return [edge for edge in node.next_functions if edge[0] is not None]
+
+
+def _children_first(root: Node) -> list[Node]:
+    """All operations below one, each after those that it was made of."""
+    order: list[Node] = []
+    known: set[Node] = set()
+    left = [(root, False)]
+    while left:
+        node, done = left.pop()
+        if done:
+            order.append(node)
+        elif node is not None and node not in known:
+            known.add(node)
+            left += [(node, True), *((child, False) for child, _ in _edges(node))]
+    return order
