@@ -83,6 +83,56 @@ def test_pytorch_grad_cam_passes_through_its_own_chain():
     assert torch.allclose(ours, theirs, rtol=0, atol=5e-6)
 
 
+def transformer_with_a_class_token():
+    """A small ViT of timm with random weights, a head that is none of zeros, and its images."""
+    timm_models = pytest.importorskip("timm.models")
+    torch.manual_seed(0)
+    options = {"img_size": 32, "patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3}
+    network = timm_models.VisionTransformer(**options, num_classes=4, reg_tokens=2).eval()
+    torch.nn.init.normal_(network.head.weight)
+    x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    return bridge.wrap(network), x, torch.tensor([0, 3, 1])
+
+
+def correlation(a, b):
+    return [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in zip(a, b, strict=True)]
+
+
+def patches_as_maps(tokens):
+    """The reshape that their users write: three tokens dropped, 8 x 8 patches."""
+    return tokens[:, 3:].reshape(len(tokens), 8, 8, -1).permute(0, 3, 1, 2)
+
+
+def test_gradcam_of_tokens_is_pytorch_grad_cams_with_the_right_reshape():
+    pytorch_grad_cam = pytest.importorskip("pytorch_grad_cam")
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    model, x, target = transformer_with_a_class_token()
+    ours = bridge.run("layer_gradcam", model, x, target, relu=True, upsample=True).output
+    with pytorch_grad_cam.GradCAM(
+        model=model, target_layers=[model.cam_layer(x)], reshape_transform=patches_as_maps
+    ) as method:
+        targets = [ClassifierOutputTarget(int(t)) for t in target]
+        theirs = torch.from_numpy(method(input_tensor=x.clone(), targets=targets))
+    # Through their chain: scaled to [0, 1], which a correlation does not see.
+    assert min(correlation(ours.flatten(1), theirs.flatten(1))) > 0.9999
+
+
+def test_gradcam_of_tokens_is_torchcams_with_the_right_reshape():
+    torchcam = pytest.importorskip("torchcam.methods")
+    from bridge.attributions._captum import grid_module
+
+    model, x, target = transformer_with_a_class_token()
+    ours = bridge.run("layer_gradcam", model, x, target, relu=True).output
+    # It takes no reshape: it is given the module through which the grid flows.
+    with bridge.frozen(model), grid_module(model, x) as grid:
+        model.module.grid = grid  # it looks the layer up by name
+        with torchcam.GradCAM(model, target_layer=grid) as method:
+            scores = model(x.clone().requires_grad_())
+            theirs = method(target.tolist(), scores, normalized=False)[0]
+    assert min(correlation(ours.flatten(1), theirs.flatten(1))) > 0.9999
+
+
 def test_zennits_integrated_gradients_and_guided_backprop_pass():
     zennit = pytest.importorskip("zennit")
     from zennit.attribution import IntegratedGradients

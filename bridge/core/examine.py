@@ -83,6 +83,14 @@ def remarks(model: ModelAdapter, x: Tensor) -> list[str]:
     return said
 
 
+def layer_in_words(model: ModelAdapter, x: Tensor) -> str:
+    """The layer that Grad-CAM explains, its grid and what proves it; or why there is none."""
+    try:
+        return str(model.grid_layer(x))
+    except ValueError as error:
+        return f"none: {error}"
+
+
 def refuse(model: ModelAdapter, x: Tensor, error: BaseException) -> NoReturn:
     """Raise ValueError for images whose first pass raised `error`, naming both and the place.
 

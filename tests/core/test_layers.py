@@ -8,7 +8,8 @@ import torchvision
 from torch import Tensor, nn
 
 import bridge
-from bridge.fused.many import run_many
+from bridge.core.examine import layer_in_words
+from bridge.fused import run_many
 from tests.networks import Functional, Plain, images, seeded
 
 LABELS = torch.tensor([0, 3, 1])
@@ -282,6 +283,36 @@ def test_all_implementations_agree_on_tokens(build, params):
     assert torch.allclose(runs["reference"], runs["captum"], rtol=1e-9, atol=0)
     many = run_many(model, x, LABELS, {"layer_gradcam": params})
     assert torch.equal(many["layer_gradcam"].output, runs["reference"])
+
+
+def test_guided_gradcam_agrees_on_tokens_too():
+    class Hybrid(Averaged):
+        """A ReLU before the patches."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(self.stem(x))
+
+    model, x = bridge.wrap(seeded(Hybrid)).astype(torch.float64), images(3, BIG).double()
+    runs = [
+        bridge.run("guided_gradcam", model, x, LABELS, implementation=by).output
+        for by in ("reference", "fused", "captum")
+    ]
+    assert runs[0].any()
+    assert torch.equal(runs[0], runs[1])
+    assert torch.allclose(runs[0], runs[2], rtol=0, atol=1e-12 * float(runs[0].abs().max()))
+
+
+def test_what_was_found_is_told_in_words():
+    words = layer_in_words(bridge.wrap(seeded(Tokens, 2)), images(1, BIG))
+    assert words.startswith(
+        "norm2: 24 channels on 8 x 8 cells, tokens (n, t, c), 2 before the patches left out; proved"
+    )
+    refused = layer_in_words(bridge.wrap(seeded(Shuffled)), images(1, BIG))
+    assert refused.startswith("none: no layer of this model can be read as a grid")
 
 
 def test_a_stated_reshape_gives_the_map_of_the_reading():

@@ -1,0 +1,246 @@
+"""All of torchvision's classifiers, and families of timm and transformers: layer, proof, agreement.
+
+    python benchmarks/models.py                  # an hour on one thread; goes on where it ended
+    python benchmarks/models.py --only swin      # those whose "library/name" has it; done anew
+
+Each model has random, planted weights (see models_list.py) and explains one image. The rule chooses
+the layer of Grad-CAM on one image; planting tells whether its cells are true: patches of another
+image are changed, other ones than the rule's own, and the same cell must change most. Then each
+method's other implementations are held against the reference, in float64, with the smallest
+parameters. Writes benchmarks/results/models.md and models.json.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from models_list import Entry, entries
+from torch import Tensor
+
+import bridge
+from bridge.core.errors import describe
+from bridge.core.layers import GridLayer
+from bridge.core.layers.readings import Reading
+from bridge.core.model import ModelAdapter
+from bridge.core.registry import get
+from bridge.core.state import frozen
+from bridge.metrics.agreement import FLOAT64_NOISE, gaps, image_scale, verdict
+from bridge.record.manifest import versions
+
+RESULTS = Path(__file__).parent / "results"
+METHODS = (
+    *("saliency", "integrated_gradients", "layer_gradcam", "guided_gradcam", "occlusion"),
+    *("fgsm", "pgd"),
+)
+PLANTED = 8
+
+
+def planting(model: ModelAdapter, found: GridLayer, x: Tensor) -> float:
+    """The share of changed patches that their own cell answers most.
+
+    Best of three placements: on the cells, and half a cell either side (a network of strides
+    centres its cells there).
+    """
+    reading = found.reading or Reading("nchw", 0, *found.shape[1:])
+    return max(_share(model, found.name, reading, x, place) for place in (0.0, -0.5, 0.5))
+
+
+def _share(model: ModelAdapter, name: str, reading: Reading, x: Tensor, place: float) -> float:
+    h, w = reading.h, reading.w
+    generator = torch.Generator().manual_seed(5)
+    order = [divmod(int(c), w) for c in torch.randperm(h * w, generator=generator)]
+    cells = [c for c in order if min(c) + place >= 0 and c[0] + place <= h - 1 >= 0]
+    cells = [c for c in cells if c[1] + place <= w - 1][:PLANTED]
+    images = x.repeat(len(cells) + 1, 1, 1, 1)
+    for number, (i, j) in enumerate(cells, 1):
+        top, bottom = (round((i + e + place) * x.shape[2] / h) for e in (0, 1))
+        left, right = (round((j + e + place) * x.shape[3] / w) for e in (0, 1))
+        patch = images[number, :, top:bottom, left:right]
+        colour = torch.rand(3, 1, 1, generator=generator)
+        patch.copy_((colour + torch.rand(patch.shape, generator=generator)) / 2)
+    kept: list[Tensor] = []
+    handle = model.module.get_submodule(name).register_forward_hook(
+        lambda module, inputs, output: kept.append(output.detach())
+    )
+    with frozen(model), torch.enable_grad():
+        for part in images.split(1):
+            model(part.requires_grad_())
+    handle.remove()
+    grid = reading.grid(torch.cat(kept))
+    moved = (grid[1:] - grid[:1]).norm(dim=1).flatten(1)
+    best = [divmod(int(each), w) for each in moved.argmax(1)]
+    return sum(a == b for a, b in zip(best, cells, strict=True)) / max(1, len(cells))
+
+
+def cell(method: str, model: ModelAdapter, x: Tensor, target: Tensor) -> str:
+    """What the other implementations are beside the reference: "equal", "rounding", "refused: why".
+
+    "differs: who, by how much" would be one who is wrong, "known: who" one that is known to differ.
+    """
+    known = get(method)
+    params = {
+        name: value(min(x.shape[2:])) if callable(value) else value
+        for name, value in {**known.tags.quick, **known.tags.quickest}.items()
+    }
+    try:
+        reference = bridge.run(method, model, x, target, **params).output
+    except ValueError as error:
+        return f"refused: {describe(error)}"
+    if known.kind == "attribution":
+        scale: Tensor | float = image_scale(reference)
+        if not bool(reference.any()):
+            return "empty"
+    else:
+        scale = 1.0
+    worst = "equal"
+    for name in known.implementations():
+        if name == "reference":
+            continue
+        try:
+            output = bridge.run(method, model, x, target, implementation=name, **params).output
+        except Exception as error:
+            worst = f"failed: {name}: {describe(error)}"
+            break
+        gap = float(gaps(output, reference, scale).max())
+        found = verdict(gap, FLOAT64_NOISE / 8, exact=torch.equal(output, reference))
+        twin = known.twins.get(name)
+        if found == "differs":
+            as_known = twin is not None and twin.instead is not None
+            worst = f"{'known' if as_known else 'differs'}: {name}, {gap:.0e}"
+            break
+        worst = "rounding" if found == "rounding" else worst
+    return worst
+
+
+def row(entry: Entry) -> dict[str, Any]:
+    """One model."""
+    module, images = entry.build(), entry.images()
+    model, x = bridge.wrap(module), images[:1]
+    result: dict[str, Any] = {"library": entry.library, "model": entry.name, "size": entry.size}
+    start = time.process_time()
+    try:
+        found = model.grid_layer(x)
+        result |= {
+            "layer": found.name,
+            "reading": str(found.reading),
+            "grid": found.shape,
+            "proof": found.proof,
+            "evidence": found.evidence,
+        }
+    except ValueError as error:
+        found = None
+        result |= {"proof": "refused", "evidence": str(error)}
+    result["search"] = time.process_time() - start
+    start = time.process_time()
+    with torch.no_grad():
+        model(x)
+    result["pass"] = time.process_time() - start
+    if found is not None:
+        result["planting"] = planting(model, found, images[1:2])
+    module.double()
+    x = x.double()
+    with torch.no_grad():
+        target = model(x).argmax(1)
+    result["cells"] = {method: cell(method, model, x, target) for method in METHODS}
+    return result
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The whole page."""
+    kinds = ("operations", "cells", "unproven", "refused")
+    counts = {kind: sum(r.get("proof") == kind for r in rows) for kind in kinds}
+    cells = [c for r in rows for c in r.get("cells", {}).values()]
+    verdicts = {k: sum(c.startswith(k) for c in cells) for k in ("equal", "rounding", "refused")}
+    others = [c for c in cells if not c.startswith(tuple(verdicts))]
+    broken = [r for r in rows if "error" in r]
+    lines = [
+        "# Models: the layer of Grad-CAM, its proof, and agreement",
+        "",
+        f"{len(rows)} models with random, planted weights, one image each; made by "
+        "`python benchmarks/models.py` with "
+        + ", ".join(f"{k} {v}" for k, v in versions(("torch", "captum", "foolbox")).items())
+        + ".",
+        "",
+        f"Layer: {counts['operations']} proved by their operations, {counts['cells']} by changed "
+        f"cells, {counts['unproven']} unproven, {counts['refused']} refused"
+        + (f"; {len(broken)} could not be built or run." if broken else "."),
+        f"Cells of methods: {verdicts['equal']} equal, {verdicts['rounding']} rounding, "
+        f"{verdicts['refused']} refused, {len(others)} other: "
+        + ("; ".join(sorted(set(others))) or "none")
+        + ".",
+        "",
+        "Planting: the share of changed patches (another image, other patches than the proof's) "
+        "whose own cell changes most. Search: CPU seconds that the choice and its proof took, in "
+        "forward passes of one image. A cell is the worst of all other implementations beside the "
+        "reference in float64: equal (1e-9), rounding (1e-6), refused.",
+        "",
+        "| model | size | layer | reading | grid | proof | planting | search, passes | "
+        + " | ".join(METHODS)
+        + " |",
+        "|---" * (8 + len(METHODS)) + "|",
+    ]
+    reasons: dict[str, int] = {}
+    for r in sorted(rows, key=lambda r: (r["library"], r["model"])):
+        lines.append(_line(r, reasons))
+    lines += ["", "Reasons:", ""]
+    lines += [f"{number}. {reason}" for reason, number in reasons.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _line(r: dict[str, Any], reasons: dict[str, int]) -> str:
+    def short(text: str) -> str:
+        head, _, reason = text.partition(": ")
+        if not reason:
+            return text
+        generic = reason.replace(r.get("class", ""), "the model") if r.get("class") else reason
+        return f"{head} ({reasons.setdefault(generic, len(reasons) + 1)})"
+
+    name = f"{r['library']} {r['model']} | {r['size']}"
+    if "error" in r:
+        return f"| {name} | {short('not run: ' + r['error'])} |" + " |" * (5 + len(METHODS))
+    if r["proof"] == "refused":
+        layer = f"{short('refused: ' + r['evidence'])} | | | refused | "
+    else:
+        grid = "{1} x {2}".format(*r["grid"])
+        proof = {"operations": "operations", "cells": "changed cells"}.get(r["proof"], r["proof"])
+        layer = f"{r['layer']} | {r['reading']} | {grid} | {proof} | {r['planting']:.2f}"
+    search = f"{r['search'] / max(r['pass'], 1e-9):.0f}"
+    cells = " | ".join(short(r["cells"][method]) for method in METHODS)
+    return f"| {name} | {layer} | {search} | {cells} |"
+
+
+@click.command()
+@click.option("--only", default="", help='Models whose "library/name" contains it, done anew.')
+def main(only: str) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    path = RESULTS / "models.json"
+    rows: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    for entry in entries():
+        key = f"{entry.library}/{entry.name}"
+        if only not in key if only else key in rows:
+            continue
+        try:
+            rows[key] = row(entry)
+        except Exception as error:
+            rows[key] = {
+                "library": entry.library,
+                "model": entry.name,
+                "size": entry.size,
+                "error": describe(error),
+            }
+        gc.collect()
+        click.echo(f"{key}: {rows[key].get('layer', rows[key].get('error', 'refused'))}")
+        path.write_text(json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
+        (RESULTS / "models.md").write_text(table(list(rows.values())))
+
+
+if __name__ == "__main__":
+    main()
