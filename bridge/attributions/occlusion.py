@@ -142,7 +142,7 @@ def captum(
 
 
 # Windows that fit, that are clipped, that overlap; a baseline that is an image.
-WINDOWS: tuple[dict[str, Any], ...] = (
+COVERED: tuple[dict[str, Any], ...] = (
     {"window": (3, 3), "stride": (2, 2)},
     {"window": (4, 3), "stride": (3, 2), "baseline": 0.5},
     {"window": (2, 2), "stride": (2, 2), "baseline": AN_IMAGE},
@@ -152,7 +152,7 @@ occlusion.cases = Cases(
     "border; all channels of a window are covered with the baseline; each pixel: the mean of "
     "logit_target(x) - logit_target(covered x) over the windows that cover it, the same in every "
     "channel",
-    WINDOWS,
+    COVERED,
     traps={
         "window-clipped": Trap(
             "the last window is clipped at the border",

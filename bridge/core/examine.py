@@ -110,13 +110,3 @@ def of_kind(model: ModelAdapter) -> str:
     """What stands behind a model's name: ", a quantised model,", or nothing."""
     kind = kind_of(model.module)
     return f", {kind}," if kind else ""
-
-
-def layer_in_words(model: ModelAdapter, x: Tensor) -> str:
-    """The layer that Grad-CAM explains and its grid, or "none: " and why; never raises."""
-    try:
-        name = model.cam_layer_name(x)
-    except ValueError as error:
-        return f"none: {error}"
-    shape = next(layer.shape for layer in model.facts(x).layers if layer.name == name) or ()
-    return f"{name}: {' x '.join(map(str, shape[1:]))}"
