@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bridge.core.method import Method
+from bridge.core.model import ModelAdapter, wrap
 
 
 def seeded(build: type[nn.Module], *args: int, seed: int = 0, **options: int) -> nn.Module:
@@ -104,6 +110,24 @@ class Quadratic(nn.Module):
         u = x.flatten(1) - 0.5
         q = (self.slope * u + self.bend * u.square() / 2).sum(1)
         return torch.stack([torch.zeros_like(q), q], 1)
+
+
+class Attentive(torchvision.models.VisionTransformer):
+    """A small vision transformer of torchvision's, for square images of three channels."""
+
+    def __init__(self, classes: int = 4, side: int = 12) -> None:
+        super().__init__(side, 4, 2, 2, 8, 16, num_classes=classes)
+        nn.init.normal_(self.heads.head.weight)  # zero before training
+
+
+def attentive(method: Method) -> bool:
+    """Whether a method looks at attention."""
+    return bool(method.needs & {"attention", "tokens"})
+
+
+def fitting(method: Method, **wrapping: Any) -> ModelAdapter:
+    """A small network that a method can look at, for images of 3x12x12."""
+    return wrap(seeded(Attentive if attentive(method) else Plain), **wrapping)
 
 
 def images(n: int = 3, shape: tuple[int, int, int] = (3, 12, 12), seed: int = 0) -> Tensor:

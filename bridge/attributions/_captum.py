@@ -19,6 +19,14 @@ _NOTICES = (
     "Setting backward hooks on ReLU activations",
     "Input Tensor 0 did not already require gradients",
 )
+# Its integrated gradients put n_steps copies of the batch through the model at once. Above this
+# many pixels (800 images of 28x28, 28 of 3x224x224) the twins let it work in chunks, which changes
+# rounding only: the whole of it can be tens of gigabytes.
+PIXELS_AT_ONCE = 2**22
+NO_TRAPEZOID = (
+    "Captum's riemann_trapezoid weights sum to (n - 1) / n = {:.3f}, not to 1: it is not the "
+    "trapezoid rule that the reference follows"
+)
 # What its guided methods do differently.
 SKIP = (
     "Captum clips the gradient of the ReLU's input tensor: where that tensor is also used "
@@ -40,6 +48,13 @@ def quiet(attribute: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
             warnings.filterwarnings("ignore", message=notice)
         result: Tensor = attribute(*args, **kwargs)
     return result
+
+
+def at_once(x: Tensor, n_steps: int) -> int | None:
+    """How many images it puts through the model at once, None for all n_steps copies of them."""
+    if x.numel() * n_steps <= PIXELS_AT_ONCE:
+        return None
+    return max(len(x), PIXELS_AT_ONCE // x[0].numel())
 
 
 def as_baseline(baseline: float | Tensor, x: Tensor) -> float | Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bridge.attributions._baseline import baseline_images, requires_baseline
-from bridge.attributions._captum import as_baseline
+from bridge.attributions._captum import NO_TRAPEZOID, as_baseline, at_once
 from bridge.attributions._path import (
     RIEMANN,
     Rule,
@@ -28,10 +28,6 @@ from bridge.core.tags import AN_IMAGE, Cases, Trap
 from bridge.core.types import Unsupported
 from bridge.fused.chunks import gradient_sum
 
-# Captum puts n_steps copies of the batch through the model at once. Above this many pixels (800
-# images of 28x28, 28 of 3x224x224) the twin lets it work in chunks, which changes rounding only:
-# the whole of it can be tens of gigabytes.
-CAPTUM_PIXELS_AT_ONCE = 2**22
 Quadrature = Annotated[str, Domain(choices=("gausslegendre", *RIEMANN))]
 
 
@@ -144,21 +140,14 @@ def captum(
     from captum.attr import IntegratedGradients
 
     if method == "riemann_trapezoid":
-        raise Unsupported(
-            "Captum's riemann_trapezoid weights sum to "
-            f"(n - 1) / n = {(n_steps - 1) / n_steps:.3f}, not to 1: it is not the trapezoid rule "
-            "that the reference follows"
-        )
-    chunk = None
-    if x.numel() * n_steps > CAPTUM_PIXELS_AT_ONCE:
-        chunk = max(len(x), CAPTUM_PIXELS_AT_ONCE // x[0].numel())
+        raise Unsupported(NO_TRAPEZOID.format((n_steps - 1) / n_steps))
     return IntegratedGradients(model, multiply_by_inputs=True).attribute(
         x,
         baselines=as_baseline(baseline, x),
         target=target,
         n_steps=n_steps,
         method=method,
-        internal_batch_size=chunk,
+        internal_batch_size=at_once(x, n_steps),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bridge.conformance.transformers import Averaged, ClassToken, Distilled
 from bridge.core.method import Method
 from bridge.core.model import ModelAdapter, wrap
 from bridge.core.state import frozen, seeded
@@ -114,14 +115,20 @@ BLIND = "gradients that are exactly zero in places"
 class _Blind(nn.Module):
     """Sees nothing of the last three columns: the gradient there is exactly zero."""
 
+    kind: type[nn.Module] = _Plain
+
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.inner = _Plain(channels)
+        self.inner = self.kind(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         seen = torch.cat([x[..., :-3], torch.zeros_like(x[..., -3:])], 3)
         logits: Tensor = self.inner(seen)
         return logits
+
+
+class _BlindTransformer(_Blind):
+    kind = ClassToken
 
 
 def build(kind: type[nn.Module], x: Tensor, *, scale: float = 3.0, **wrapping: Any) -> ModelAdapter:
@@ -170,45 +177,86 @@ def worlds(method: Method, params: dict[str, Any], seed: int) -> list[World]:
     The first is the richest; parameters are varied there.
     """
     with seeded(seed):
-        x = image_batch(5, 3, 10, SIDE)
-        plain = build(_Plain, x, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), layer="features")
-        gray = image_batch(1, 1, SIDE, 10)
-        one = build(_Plain, gray, layer="features")
-        first = one(gray).argmax(1)
-        skip, reused = build(_Residual, x), build(_Reused, x)
-        blind = build(_Blind, x, layer="inner.features")
-        sure = build(_Plain, x, scale=8.0, layer="features")
-        found = [
-            World(
-                "batch norm, in-place ReLU, dropout; five images of 3x10x8, distinct classes",
-                plain,
-                x,
-                classes_for(plain, x),
-            ),
-            World(
-                "one image of one channel",
-                one,
-                gray,
-                (first + (method.kind == "attribution")) % CLASSES,
-            ),
-            World(
-                "a residual network whose ReLU's input is used twice",
-                skip,
-                x[:3],
-                classes_for(skip, x[:3]),
-            ),
-            World(
-                "a ReLU module that runs twice, all classes alike",
-                reused,
-                x[:3],
-                torch.full((3,), 2),
-            ),
-            World(BLIND, blind, x[:3], classes_for(blind, x[:3])),
-            World("a saturated softmax", sure, x[:3], classes_for(sure, x[:3])),
-        ]
-        if not method.needs:
-            flat = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), CLASSES, bias=False))
-            flat.double().eval()[1].weight.data.mul_(3)  # type: ignore[operator]
-            linear = wrap(flat)
-            found.append(World("a linear model", linear, x[:3], classes_for(linear, x[:3])))
+        if method.needs & {"attention", "tokens"}:
+            found = _with_attention(method)
+        else:
+            found = _with_convolutions(method)
     return [replace(world, params=dict(params)) for world in found]
+
+
+def _with_convolutions(method: Method) -> list[World]:
+    x = image_batch(5, 3, 10, SIDE)
+    plain = build(_Plain, x, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), layer="features")
+    gray = image_batch(1, 1, SIDE, 10)
+    one = build(_Plain, gray, layer="features")
+    first = one(gray).argmax(1)
+    skip, reused = build(_Residual, x), build(_Reused, x)
+    blind = build(_Blind, x, layer="inner.features")
+    sure = build(_Plain, x, scale=8.0, layer="features")
+    found = [
+        World(
+            "batch norm, in-place ReLU, dropout; five images of 3x10x8, distinct classes",
+            plain,
+            x,
+            classes_for(plain, x),
+        ),
+        World(
+            "one image of one channel",
+            one,
+            gray,
+            (first + (method.kind == "attribution")) % CLASSES,
+        ),
+        World(
+            "a residual network whose ReLU's input is used twice",
+            skip,
+            x[:3],
+            classes_for(skip, x[:3]),
+        ),
+        World(
+            "a ReLU module that runs twice, all classes alike",
+            reused,
+            x[:3],
+            torch.full((3,), 2),
+        ),
+        World(BLIND, blind, x[:3], classes_for(blind, x[:3])),
+        World("a saturated softmax", sure, x[:3], classes_for(sure, x[:3])),
+    ]
+    if not method.needs:
+        flat = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), CLASSES, bias=False))
+        flat.double().eval()[1].weight.data.mul_(3)  # type: ignore[operator]
+        linear = wrap(flat)
+        found.append(World("a linear model", linear, x[:3], classes_for(linear, x[:3])))
+    return found
+
+
+def _with_attention(method: Method) -> list[World]:
+    x = image_batch(5, 3, 10, SIDE)
+    first = build(ClassToken, x, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+    gray = image_batch(1, 1, SIDE, 10)
+    one, three = build(Averaged, gray), x[:3]
+    distilled, sure = build(Distilled, x), build(ClassToken, x, scale=8.0)
+    found = [
+        World(
+            "a transformer whose class token is read; five images of 3x10x8, distinct classes",
+            first,
+            x,
+            classes_for(first, x),
+        ),
+        World(
+            "patches averaged, fused attention; one image of one channel",
+            one,
+            gray,
+            (one(gray).argmax(1) + 1) % CLASSES,
+        ),
+        World(
+            "attention written out, two of three prefix tokens read, all classes alike",
+            distilled,
+            three,
+            torch.full((3,), 2),
+        ),
+        World("a saturated softmax", sure, three, classes_for(sure, three)),
+    ]
+    if "tokens" not in method.needs:  # a token that nobody sees cannot be found in the image
+        blind = build(_BlindTransformer, x)
+        found.append(World(BLIND, blind, three, classes_for(blind, three)))
+    return found

@@ -16,6 +16,12 @@ from bridge.core.state import hooked
 from bridge.core.wide import wide
 
 HALF = (torch.float16, torch.bfloat16)
+# Kernels of attention as a whole; the last two are what torch's own modules may call.
+ATTENTION = (
+    "_scaled_dot_product",
+    "_native_multi_head_attention",
+    "_transformer_encoder_layer_fwd",
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,8 @@ class Facts:
     `relu_calls` counts calls of nn.ReLU modules, `relu_operations` all ReLUs, however they are
     written. `half`: some of it is computed in 16 bits, as under autocast. `activations`: the
     numbers that all operations made of one image, views not counted, which is what a gradient pass
-    keeps and the caches have to hold; 0 where they cannot be seen.
+    keeps and the caches have to hold; 0 where they cannot be seen. `attentions` counts what may be
+    layers of attention.
     """
 
     logits: Tensor
@@ -47,6 +54,7 @@ class Facts:
     half: bool = False
     images: int = 0
     activations: int = 0
+    attentions: int = 0
 
     @cached_property
     def usable(self) -> bool:
@@ -105,16 +113,35 @@ def observe(
     with eagerly(module), hooked(names, see), _Operations() as operations:
         logits = model(x)
     activations = operations.numbers // max(1, len(x))
-    counts = relu_calls, operations.relus, operations.half, len(x), activations
+    counts = (
+        relu_calls,
+        operations.relus,
+        operations.half,
+        len(x),
+        activations,
+        operations.attentions,
+    )
     facts = Facts(logits.detach(), tuple(seen.values()), *counts)
     kept = {name: out for name, (out, version) in outputs.items() if out._version == version}
     return facts, logits, kept
 
 
+def _attends(function: Any, output: Any) -> bool:
+    """Whether an operation may be attention."""
+    name = function._opname
+    if name in ("_softmax", "_safe_softmax"):
+        return output.ndim > 2
+    return name.startswith(ATTENTION)
+
+
 class _Operations(TorchDispatchMode):
-    """What happens below the modules: ReLUs, however written, 16 bits, numbers that are made."""
+    """What happens below the modules: ReLUs, however written, 16 bits, numbers that are made.
+
+    And softmaxes over a third axis or more, or kernels of attention.
+    """
 
     relus = 0
+    attentions = 0
     half = False
     numbers = 0
 
@@ -129,6 +156,7 @@ class _Operations(TorchDispatchMode):
         output = function(*args, **(kwargs or {}))
         self.relus += function in (torch.ops.aten.relu.default, torch.ops.aten.relu_.default)
         self.half |= isinstance(output, Tensor) and output.dtype in HALF
+        self.attentions += _attends(function, output)
         made = output if isinstance(output, tuple | list) else (output,)
         if not any(returned.alias_info for returned in function._schema.returns):
             self.numbers += sum(each.numel() for each in made if isinstance(each, Tensor))

@@ -19,6 +19,7 @@ from bridge.core.layers import GridLayer, NoGrid, Reshape, find, look, stated
 from bridge.core.resizing import Resizing
 from bridge.core.skeleton import Kept
 from bridge.core.state import frozen, seeded
+from bridge.core.tokens import Tokens, find_tokens
 from bridge.core.turns import turn
 from bridge.core.warn import warn
 from bridge.core.watch import watched
@@ -91,6 +92,7 @@ class ModelAdapter(nn.Module):
         self._facts: dict[Any, Facts] = {}
         self._habits: dict[Any, Habits] = {}
         self._grids: dict[Any, GridLayer | _Refused] = {}
+        self._tokens: dict[Any, Tokens] = {}
         self.kept = Kept()  # holds the parts, and what else is known of the module's insides
         self._parts: list[nn.Module] = []
 
@@ -167,6 +169,7 @@ class ModelAdapter(nn.Module):
         self._facts.clear()
         self._habits.clear()
         self._grids.clear()
+        self._tokens.clear()
 
     def habits(self, x: Tensor) -> Habits:
         """What a few more such passes tell; kept likewise. See `bridge.core.habits`."""
@@ -178,6 +181,21 @@ class ModelAdapter(nn.Module):
                     found = habits(self, self.module, x, self.bounds, half=half)
                 _keep(self._habits, key, found)
             return self._habits[key]
+
+    def tokens(self, x: Tensor) -> Tokens:
+        """The tokens that its attention runs over; found once, kept likewise.
+
+        Raises ValueError where there are none that are cells of the image: see `find_tokens`.
+        """
+        with turn():
+            key = self._key(x)
+            if not self.facts(x).attentions:
+                raise ValueError(f"{self.name} has no attention that runs")
+            if key not in self._tokens:
+                with seeded(0), frozen(self), eagerly(self.module), watched(self.module):
+                    found = find_tokens(self, self.module, x, self.bounds)
+                _keep(self._tokens, key, found)
+            return self._tokens[key]
 
     @property
     def writes(self) -> bool:

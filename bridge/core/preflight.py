@@ -210,6 +210,15 @@ def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
         )
     if "layer" in method.needs:
         model.grid_layer(x)
+    if without_attention(method, model, x):
+        raise ValueError(
+            f"{method.name} looks at attention, and {model.name}{of_kind(model)} has none that runs"
+        )
+    if "tokens" in method.needs:
+        try:
+            model.tokens(x)
+        except ValueError as error:
+            raise ValueError(f"{method.name} cannot run on {model.name}: {error}") from error
     if "relu" in method.needs:
         modules = model.facts(x).relu_calls
         functional = model.facts(x).relu_operations - modules
@@ -227,6 +236,11 @@ def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
                 f"{functional} of the {functional + modules} ReLUs of {model.name} are functional "
                 f"calls, not nn.ReLU modules: {method.name} cannot change their gradient"
             )
+
+
+def without_attention(method: Method, model: ModelAdapter, x: Tensor) -> bool:
+    """Whether a method looks at attention, and the model is of a kind that has none."""
+    return bool(method.needs & {"attention", "tokens"}) and not model.facts(x).attentions
 
 
 def check_batch(

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 Function = Callable[..., Any]
 Kind = Literal["attribution", "attack"]
-Requirement = Literal["layer", "relu"]
+Requirement = Literal[
+    "layer",  # one with a spatial output
+    "relu",  # nn.ReLU modules
+    "attention",  # of any kind
+    "tokens",  # attention over the same tokens in all layers, which are cells of the image
+]
 Axiom = Literal[
     "completeness",  # the map sums to logit(x) - logit(baseline)
     "dummy",  # pixels that the model does not see get nothing

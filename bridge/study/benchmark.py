@@ -17,7 +17,7 @@ from bridge.core.errors import describe
 from bridge.core.method import Method, name_of
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import check_seed, check_whole
-from bridge.core.preflight import check_needs, preflight
+from bridge.core.preflight import check_needs, preflight, without_attention
 from bridge.core.registry import get
 from bridge.core.tags import Function
 from bridge.core.types import Run
@@ -100,6 +100,9 @@ def benchmark(
         first = len(rows)
         for method in chosen:
             end_if_asked()
+            if methods is None and without_attention(method, adapter, x):
+                bar.update()
+                continue
             bar.set_description(f"{name} {n} {method.name}")
             by_name = _by_name(method, implementations, functions or {})
             # Nobody watches the weights around a call whose time is taken from outside.

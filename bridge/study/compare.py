@@ -62,8 +62,9 @@ def compare(
     `x` (n, c, h, w) within the model's bounds, `labels` (n,). Attributions explain `target` (n,)
     (default: `labels`), attacks start from `labels`. With `target="predicted"`, and without labels,
     both take the class that the model predicts, and the comparison says so first. `methods` and
-    `implementations` default to all there are; `functions={"fgsm": mine}` adds your own:
-    functions, classes or objects of any signature (see `bridge.check`).
+    `implementations` default to all there are (methods that look at attention only where there is
+    some); `functions={"fgsm": mine}` adds your own: functions, classes or objects of any signature
+    (see `bridge.check`).
     `params={"pgd": {"steps": 10}}` changes parameters. `epsilons` is a list for the Linf attacks,
     or {"linf": [...], "l2": [...], "pgd": [...]} by norm or method. `metrics=["deletion"]`, or
     {"deletion": {"step": 28}}, measures the attributions' maps too (see `bridge.measure`).
@@ -105,7 +106,7 @@ def compare(
                 raise ValueError(f"{name} must be 0 or more, got {seconds}")
         asked = question(model, x, labels, target)
         request = checked(
-            asked.x, asked.model.bounds, methods, implementations, functions, params, epsilons
+            asked.model, asked.x, methods, implementations, functions, params, epsilons
         )
         request = understood(request, asked.model, asked.x, asked.labels)
         measured = known_metrics(metrics)

@@ -14,6 +14,7 @@ from bridge.calling import Called, Refused, is_asked, understand
 from bridge.core.budget import check_budget
 from bridge.core.method import Method, name_of, several, sizes
 from bridge.core.model import ModelAdapter
+from bridge.core.preflight import without_attention
 from bridge.core.registry import get
 from bridge.core.registry import methods as all_methods
 from bridge.core.tags import Function
@@ -80,20 +81,25 @@ class Request:
 
 
 def checked(
+    model: ModelAdapter,
     x: Tensor,
-    bounds: tuple[float, float],
     methods: Sequence[str] | None,
     implementations: Sequence[str] | None,
     functions: Functions | None,
     params: Params | None,
     epsilons: Epsilons | None,
 ) -> Request:
-    """The request, of what the arguments of `compare` say about images `x` within `bounds`.
+    """The request, of what the arguments of `compare` say about a model and its images `x`.
+
+    Without `methods` all of them, but for those that look at attention where the model has none.
 
     Raises KeyError for a name that does not exist, with the nearest that do, TypeError for an
     unknown parameter, TypeError or ValueError for parameters and epsilons that make no sense.
     """
     chosen = known_methods(methods)
+    if methods is None:
+        named = {*(functions or ()), *(params or ())}
+        chosen = tuple(m for m in chosen if m.name in named or not without_attention(m, model, x))
     wanted = known_implementations(implementations)
     for what, given in (("functions", functions), ("params", params)):
         if given is not None and not isinstance(given, Mapping):
@@ -129,7 +135,7 @@ def checked(
         if stated[method.name] or (method.kind == "attack" and by_name):
             for given in request.given(method):
                 method.check(x, given)
-                check_budget(method, given.get("epsilon"), x, bounds)
+                check_budget(method, given.get("epsilon"), x, model.bounds)
     return request
 
 

@@ -62,7 +62,7 @@ def ask(
     A method that this model cannot run is left out where all were asked for, and refused where it
     was named.
     """
-    request = checked(x, model.bounds, methods, None, None, params, epsilons)
+    request = checked(model, x, methods, None, None, params, epsilons)
     left_out, tasks = {}, []
     for method in request.methods:
         try:

@@ -1,0 +1,124 @@
+"""Relevance by gradient x input: a pass whose functions have other gradients, and the same values.
+
+With a zero epsilon and no bias, the relevance that layer-wise propagation gives an input is that
+input times a gradient (Achtibat et al. 2024, proposition 3.1 on). Functions of torch are replaced
+during one pass, so that the model itself is not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bridge.attributions._attention import proved
+from bridge.core.attention import Explicit
+from bridge.core.gradients import target_logits
+from bridge.core.model import ModelAdapter
+
+# f(x) = x * share(x): their slope is taken to be the share, one half at 0.
+ACTIVATIONS = (F.gelu, F.silu, F.hardswish)
+MATRIX_PRODUCTS = (
+    torch.matmul,
+    torch.Tensor.matmul,
+    torch.Tensor.__matmul__,
+    torch.bmm,
+    torch.Tensor.bmm,
+)
+PRODUCTS = (torch.mul, torch.Tensor.mul, torch.Tensor.__mul__)
+
+
+class Relevance(Explicit):
+    """Inside, gradients pass normalisation, activations and attention as relevance does.
+
+    `constant`: attention weights are constants (CP-LRP), so that a layer is linear in its values;
+    otherwise relevance goes through queries and keys too.
+    """
+
+    def __init__(self, *, constant: bool) -> None:
+        super().__init__()
+        self.constant = constant
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if function is F.layer_norm:
+            return _layer_norm(*args, **kwargs)
+        if function in (F.rms_norm, torch.rms_norm):
+            return _rms_norm(*args, **kwargs)
+        if function in ACTIVATIONS:
+            return _by_share(function, *args, **kwargs)
+        if function in MATRIX_PRODUCTS and _are_activations(*args, **kwargs):
+            return self.product(*args, **kwargs)
+        if function in PRODUCTS and _are_activations(*args, **kwargs) and _alike(*args):
+            return _half(args[0]) * _half(args[1])
+        return super().call(function, args, kwargs)
+
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        """Both factors get half of the relevance, unless one is constant."""
+        if not _are_activations(a, b):
+            return a @ b
+        return _half(a) @ _half(b)
+
+    def see(self, weights: Tensor) -> Tensor:
+        """The weights, constant where they are said to be."""
+        super().see(weights)
+        return weights.detach() if self.constant else weights
+
+
+def relevance(model: ModelAdapter, x: Tensor, target: Tensor, *, constant: bool) -> Tensor:
+    """x * d logit_t / d x with these gradients, same shape as x. Raises what `proved` raises."""
+    x = x.detach().requires_grad_()
+    logits = proved(model, x, Relevance(constant=constant))
+    (gradient,) = torch.autograd.grad(target_logits(logits, target).sum(), x)
+    return (x * gradient).detach()
+
+
+def _are_activations(*factors: Any, **_: Any) -> bool:
+    """Whether both factors depend on the images: a layer's weights have no axis for them."""
+    return len(factors) == 2 and all(
+        isinstance(each, Tensor) and each.requires_grad and each.ndim > 2 for each in factors
+    )
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape
+
+
+def _half(x: Tensor) -> Tensor:
+    """x, with half of its gradient; halves add up to x exactly."""
+    return x / 2 + (x / 2).detach()
+
+
+def _layer_norm(
+    x: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / sigma with sigma constant."""
+    axes = tuple(range(-len(normalized_shape), 0))
+    centred = x - x.mean(axes, keepdim=True)
+    normal = centred / (centred.square().mean(axes, keepdim=True) + eps).sqrt().detach()
+    normal = normal if weight is None else normal * weight
+    return normal if bias is None else normal + bias
+
+
+def _rms_norm(
+    x: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """x / sqrt(mean x^2) with the root constant."""
+    axes = tuple(range(-len(normalized_shape), 0))
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
+    normal = x / (x.square().mean(axes, keepdim=True) + eps).sqrt().detach()
+    return normal if weight is None else normal * weight
+
+
+def _by_share(function: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """x * (f(x) / x) with the share constant."""
+    kwargs.pop("inplace", None)
+    given = x.detach()
+    share = function(given, *args, **kwargs) / given
+    return x * torch.where(given == 0, torch.full_like(given, 0.5), share)

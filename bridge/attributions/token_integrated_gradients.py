@@ -1,0 +1,100 @@
+"""Integrated gradients at the tokens: the path is straight where the transformer begins."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from bridge.attributions._attention import sized
+from bridge.attributions._baseline import baseline_images, requires_baseline
+from bridge.attributions._blocks import blocks, given_to, giver, logits_from
+from bridge.attributions._captum import NO_TRAPEZOID, at_once
+from bridge.attributions._path import RIEMANN, quadrature
+from bridge.core.gradients import target_logits
+from bridge.core.model import ModelAdapter
+from bridge.core.parameters import Baseline, Domain, GradientSteps
+from bridge.core.registry import attribution
+from bridge.core.types import Unsupported
+
+Quadrature = Annotated[str, Domain(choices=("gausslegendre", *RIEMANN))]
+
+
+def requires(x: Tensor, *, n_steps: int, baseline: float | Tensor, method: str, **_: Any) -> None:
+    """Raise ValueError for a trapezoid without two ends, or a baseline that does not fit."""
+    if method == "riemann_trapezoid" and n_steps < 2:
+        raise ValueError(f"riemann_trapezoid needs n_steps of 2 or more, got {n_steps}")
+    requires_baseline(x, baseline)
+
+
+@attribution(
+    "token_integrated_gradients",
+    paper="arXiv:1703.01365",
+    needs=("tokens",),
+    requires=requires,
+    axioms=("linearity",),
+    quick={"n_steps": 12},
+    quickest={"n_steps": 3},
+)
+def token_integrated_gradients(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    *,
+    n_steps: GradientSteps = 50,
+    baseline: Baseline = 0.0,
+    method: Quadrature = "gausslegendre",
+    upsample: bool = False,
+) -> Tensor:
+    """sum_c (z - z') int_0^1 d logit_t / dz at z' + a (z - z') da, z the tokens: (n, 1, h, w).
+
+    z (n, tokens, channels) is what the first block is given for the images (patches embedded,
+    positions added), z' the same for the baseline, a number or an image in pixel units. The map is
+    on the patches' grid and sums to logit_t(x) - logit_t(baseline), since prefix tokens do not
+    depend on the image. `n_steps` points by the rule `method`, in Captum's words.
+    `upsample=True` gives the image's size (bilinear, align_corners=False). (Sundararajan et al.
+    2017, at a layer.) Raises ValueError where no block takes and gives tokens.
+    """
+    block = blocks(model, x)[0]
+    with torch.no_grad():
+        end = given_to(model, x, block)
+        start = given_to(model, baseline_images(x, baseline), block)
+    total = torch.zeros_like(end)
+    for point, weight in zip(*quadrature(method, n_steps), strict=True):
+        tokens = (start + point * (end - start)).requires_grad_()
+        logits = logits_from(model, x, block, tokens)
+        (gradient,) = torch.autograd.grad(target_logits(logits, target).sum(), tokens)
+        total += weight * gradient
+    return sized(model.tokens(x).as_map(((end - start) * total).sum(2)), x, upsample)
+
+
+@token_integrated_gradients.twin("captum")
+def captum(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    *,
+    n_steps: int,
+    baseline: float | Tensor,
+    method: str,
+    upsample: bool,
+) -> Tensor:
+    from captum.attr import LayerIntegratedGradients
+
+    if method == "riemann_trapezoid":
+        raise Unsupported(NO_TRAPEZOID.format((n_steps - 1) / n_steps))
+    # Captum fails on a layer that is given None besides, as in Hugging Face's: it then looks at the
+    # output of the module before.
+    block = blocks(model, x)[0]
+    before = giver(model, x, block)
+    found = LayerIntegratedGradients(model, before or block).attribute(
+        x,
+        baselines=baseline_images(x, baseline).contiguous(),
+        target=target,
+        n_steps=n_steps,
+        method=method,
+        internal_batch_size=at_once(x, n_steps),
+        attribute_to_layer_input=before is None,
+    )
+    return sized(model.tokens(x).as_map(found.sum(2)), x, upsample)

@@ -1,0 +1,224 @@
+"""The tokens that a model's attention runs over: which cell of the image each is, proved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bridge.core.attention import Explicit, check_seen
+
+Logits = Callable[[Tensor], Tensor]
+MOST_PREFIX = 16  # class and distillation tokens, registers
+CELLS = 6  # of the grid that are changed, one at a time
+MOSTLY = 0.5  # of what moves when a cell changes must be its token's
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """`prefix` tokens, then the cells of a grid, row by row: (height, width) of them.
+
+    `read` are the tokens that the logits are computed from after the last attention: the class
+    token, or the patches where they are averaged. `blocks` names the module of each attention with
+    its residual, tokens to tokens; fewer than `layers` where some stand in no such module.
+    """
+
+    prefix: int
+    height: int
+    width: int
+    layers: int
+    read: tuple[int, ...]
+    blocks: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """All tokens, the prefix among them."""
+        return self.prefix + self.height * self.width
+
+    def as_map(self, relevance: Tensor) -> Tensor:
+        """(n, tokens) -> (n, 1, height, width): the prefix is dropped."""
+        return relevance[:, self.prefix :].reshape(-1, 1, self.height, self.width)
+
+
+def find_tokens(model: Logits, module: nn.Module, x: Tensor, bounds: tuple[float, float]) -> Tokens:
+    """The tokens of `model` (images to logits, whose parts are in `module`), shown one image of x.
+
+    One pass with a gradient, and one of seven images for each grid that may be. Call it frozen and
+    seeded. Raises ValueError, with the reason, where the layers of attention do not all run over
+    the same tokens (windows, pooled keys, stages), or the tokens are not cells of the image.
+    """
+    image = x[:1].detach()
+    mode, calls = Explicit(), _Calls(module)
+    with torch.enable_grad(), calls.watched(mode), mode:
+        logits = model(image.clone().requires_grad_())
+    check_seen(mode)
+    _check_weights(mode.weights, len(image))
+    count = mode.weights[0].shape[-1]
+    for prefix, height, width in _grids(count, mode.grids, image.shape[2:]):
+        if _proved(model, image, bounds, prefix, height, width):
+            break
+    else:
+        raise ValueError(
+            f"the {count} tokens of its attention could not be matched with cells of the image: "
+            "changing one cell at a time does not move one token at a time, in their order"
+        )
+    read = _read(logits, mode.weights[-1])
+    blocks = calls.blocks(len(mode.weights), count)
+    return Tokens(prefix, height, width, len(mode.weights), read, blocks)
+
+
+def _check_weights(weights: list[Tensor], images: int) -> None:
+    """Raise ValueError unless all layers' weights are (images, heads, tokens, tokens)."""
+    for layer, each in enumerate(weights):
+        place = f"layer {layer + 1} of {len(weights)} of its attention"
+        queries, keys = each.shape[-2:]
+        if each.ndim != 4 or each.shape[0] != images:
+            raise ValueError(
+                f"{place} has weights {tuple(each.shape)} for a batch of {images}: it runs within "
+                "windows, or over something else than the tokens of an image"
+            )
+        if queries != keys:
+            raise ValueError(
+                f"{place} has {queries} queries and {keys} keys: its tokens are pooled, and its "
+                "layers cannot be multiplied"
+            )
+        if keys != weights[0].shape[-1]:
+            raise ValueError(
+                f"{place} runs over {keys} tokens, the first over {weights[0].shape[-1]}: its "
+                "layers do not share their tokens"
+            )
+
+
+def _grids(
+    count: int, convolved: list[tuple[int, int]], image: torch.Size
+) -> Iterator[tuple[int, int, int]]:
+    """What (prefix, height, width) may be, the likeliest first.
+
+    The output of a convolution, or else of the image's aspect ratio.
+    """
+    tall, wide = image
+    shapes = [(h, w) for h, w in reversed(convolved)]
+    shapes += [(h, h * wide // tall) for h in range(tall, 0, -1) if h * wide % tall == 0]
+    for height, width in dict.fromkeys(shapes):
+        if height * width > 1 and 0 <= count - height * width <= MOST_PREFIX:
+            yield count - height * width, height, width
+
+
+@torch.no_grad()
+def _proved(
+    model: Logits,
+    image: Tensor,
+    bounds: tuple[float, float],
+    prefix: int,
+    height: int,
+    width: int,
+) -> bool:
+    """Whether a cell of the image that changes moves its own token, as query and as key.
+
+    Seen in the scores of the first attention, before anything mixes the tokens: nothing should move
+    but one row and one column.
+    """
+    low, high = bounds
+    tall, wide = image.shape[2:]
+    cells = torch.linspace(0, height * width - 1, CELLS).round().long().unique()
+    images = image.repeat(len(cells) + 1, 1, 1, 1)
+    for changed, cell in zip(images[1:], cells.tolist(), strict=True):
+        row, column = divmod(cell, width)
+        rows = slice(row * tall // height, (row + 1) * tall // height)
+        columns = slice(column * wide // width, (column + 1) * wide // width)
+        part = changed[:, rows, columns]
+        changed[:, rows, columns] = low + (part - low + (high - low) / 2).remainder(high - low)
+    with Explicit() as mode:
+        model(images)
+    if mode.scores is None or mode.scores.ndim != 4 or len(mode.scores) != len(images):
+        return False
+    moved = (mode.scores[1:] - mode.scores[:1]).nan_to_num().abs().sum(1)
+    # What lies in each token's row and column, as share of all that moved.
+    covered = moved.sum(1) + moved.sum(2) - moved.diagonal(dim1=1, dim2=2)
+    share = covered / moved.sum((1, 2))[:, None]
+    expected = (prefix + cells).to(moved.device)
+    largest, token = share.max(1)
+    return bool((token == expected).all() and (largest > MOSTLY).all())
+
+
+def _read(logits: Tensor, last: Tensor) -> tuple[int, ...]:
+    """The tokens whose row of the last attention the logits depend on."""
+    # Each logit with another weight, so that the sum is not constant, as of a softmax.
+    weights = torch.linspace(1, 2, logits.shape[1]).to(logits)
+    (gradient,) = torch.autograd.grad((logits * weights).sum(), last, allow_unused=True)
+    read = () if gradient is None else gradient.abs().sum((0, 1, 3)).nonzero()[:, 0].tolist()
+    if not read:
+        raise ValueError(
+            "no gradient of its logits reaches its last attention: are the weights of its last "
+            "layer zero, as before training?"
+        )
+    return tuple(read)
+
+
+class _Calls:
+    """Which attention ran inside of which call of a module, and between which shapes."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.parts = {part: name for name, part in module.named_modules() if name}
+        self.seen: list[tuple[nn.Module, int, int, Any, Any]] = []
+
+    @contextmanager
+    def watched(self, mode: Explicit) -> Iterator[None]:
+        entered: list[tuple[int, Any]] = []
+
+        def enter(part: nn.Module, args: Any, kwargs: Any) -> None:
+            entered.append((len(mode.weights), shape_of((*args, *kwargs.values()))))
+
+        def leave(part: nn.Module, args: Any, output: Any) -> None:
+            before, given = entered.pop()
+            self.seen.append((part, before, len(mode.weights), given, shape_of(output)))
+
+        handles = [part.register_forward_pre_hook(enter, with_kwargs=True) for part in self.parts]
+        handles += [part.register_forward_hook(leave) for part in self.parts]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def blocks(self, layers: int, count: int) -> tuple[str, ...]:
+        """For each attention the outermost module around it alone that keeps the tokens' shape.
+
+        One of a list of modules before others: a single block stands in modules that do more.
+        """
+        names = []
+        for layer in range(layers):
+            around = [
+                self.parts[part]
+                for part, before, after, given, gave in self.seen
+                if (before, after) == (layer, layer + 1)
+                and given == gave
+                and given[1:2] == (count,)
+            ]
+            listed = [name for name in around if self._is_listed(name)]
+            names += (listed or around)[-1:]
+        return tuple(names)
+
+    def _is_listed(self, name: str) -> bool:
+        parent = name.rpartition(".")[0]
+        lists = nn.Sequential | nn.ModuleList
+        return any(isinstance(part, lists) for part, at in self.parts.items() if at == parent)
+
+
+def shape_of(given: Any) -> tuple[int, ...]:
+    """The shape of the first tensor in what a module is given or returns; () without one."""
+    found = first_tensor(given)
+    return () if found is None else tuple(found.shape)
+
+
+def first_tensor(given: Any) -> Tensor | None:
+    """A tensor, or the first in a tuple of things."""
+    if isinstance(given, Tensor):
+        return given
+    if isinstance(given, tuple | list):
+        return next((each for each in given if isinstance(each, Tensor)), None)
+    return None
