@@ -21,7 +21,7 @@ def weights(model: ModelAdapter, x: Tensor) -> list[Tensor]:
     with torch.no_grad():
         mode = Explicit()
         proved(model, x, mode)
-    return mode.weights
+    return [each.to(x) for each in mode.weights]  # some models take the softmax in float32
 
 
 def weights_and_gradients(
@@ -32,7 +32,7 @@ def weights_and_gradients(
     # x needs a gradient, or there is no graph where the user froze the parameters.
     logits = proved(model, x.detach().requires_grad_(), mode)
     gradients = torch.autograd.grad(target_logits(logits, target).sum(), mode.weights)
-    return [each.detach() for each in mode.weights], list(gradients)
+    return [each.detach().to(x) for each in mode.weights], [each.to(x) for each in gradients]
 
 
 def to_image(model: ModelAdapter, x: Tensor, relevance: Tensor, upsample: bool) -> Tensor:

@@ -32,5 +32,5 @@ def legrad(model: ModelAdapter, x: Tensor, target: Tensor, *, upsample: bool = F
     logits = logits_after(model, x, layers[-1], torch.cat(means))
     scores = target_logits(logits, target.repeat(len(layers)))
     gradients = torch.autograd.grad(scores.sum(), mode.weights)
-    by_layer = torch.stack([gradient.relu().mean((1, 2)) for gradient in gradients])
+    by_layer = torch.stack([gradient.to(x).relu().mean((1, 2)) for gradient in gradients])
     return sized(model.tokens(x).as_map(by_layer.mean(0)), x, upsample)
