@@ -7,7 +7,7 @@ during one pass, so that the model itself is not touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from bridge.core.model import ModelAdapter
 
 # f(x) = x * share(x): their slope is taken to be the share, one half at 0.
 ACTIVATIONS = (F.gelu, F.silu, F.hardswish)
+NORMS = (F.layer_norm, F.rms_norm, torch.rms_norm)
 MATRIX_PRODUCTS = (
     torch.matmul,
     torch.Tensor.matmul,
@@ -35,31 +36,38 @@ class Relevance(Explicit):
     """Inside, gradients pass normalisation, activations and attention as relevance does.
 
     `constant`: attention weights are constants (CP-LRP), so that a layer is linear in its values;
-    otherwise relevance goes through queries and keys too.
+    otherwise relevance goes through queries and keys too. Deviations: functions that it should
+    `leave` as they are, products that are not `halved`.
     """
 
-    def __init__(self, *, constant: bool) -> None:
+    def __init__(self, *, constant: bool, leave: Sequence[Any] = (), halved: bool = True) -> None:
         super().__init__()
-        self.constant = constant
+        self.constant, self.leave, self.halved = constant, leave, halved
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if function in self.leave:
+            return function(*args, **kwargs)
         if function is F.layer_norm:
             return _layer_norm(*args, **kwargs)
-        if function in (F.rms_norm, torch.rms_norm):
+        if function in NORMS:
             return _rms_norm(*args, **kwargs)
         if function in ACTIVATIONS:
             return _by_share(function, *args, **kwargs)
         if function in MATRIX_PRODUCTS and _are_activations(*args, **kwargs):
             return self.product(*args, **kwargs)
         if function in PRODUCTS and _are_activations(*args, **kwargs) and _alike(*args):
-            return _half(args[0]) * _half(args[1])
+            return self._half(args[0]) * self._half(args[1])
         return super().call(function, args, kwargs)
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
         """Both factors get half of the relevance, unless one is constant."""
         if not _are_activations(a, b):
             return a @ b
-        return _half(a) @ _half(b)
+        return self._half(a) @ self._half(b)
+
+    def _half(self, x: Tensor) -> Tensor:
+        """x, with half of its gradient; halves add up to x exactly."""
+        return x / 2 + (x / 2).detach() if self.halved else x
 
     def see(self, weights: Tensor) -> Tensor:
         """The weights, constant where they are said to be."""
@@ -67,12 +75,12 @@ class Relevance(Explicit):
         return weights.detach() if self.constant else weights
 
 
-def relevance(model: ModelAdapter, x: Tensor, target: Tensor, *, constant: bool) -> Tensor:
-    """x * d logit_t / d x with these gradients, same shape as x. Raises what `proved` raises."""
+def modified_gradient(model: ModelAdapter, x: Tensor, target: Tensor, mode: Relevance) -> Tensor:
+    """d logit_t / d x with these gradients, same shape as x. Raises what `proved` raises."""
     x = x.detach().requires_grad_()
-    logits = proved(model, x, Relevance(constant=constant))
+    logits = proved(model, x, mode)
     (gradient,) = torch.autograd.grad(target_logits(logits, target).sum(), x)
-    return (x * gradient).detach()
+    return gradient
 
 
 def _are_activations(*factors: Any, **_: Any) -> bool:
@@ -84,11 +92,6 @@ def _are_activations(*factors: Any, **_: Any) -> bool:
 
 def _alike(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape
-
-
-def _half(x: Tensor) -> Tensor:
-    """x, with half of its gradient; halves add up to x exactly."""
-    return x / 2 + (x / 2).detach()
 
 
 def _layer_norm(

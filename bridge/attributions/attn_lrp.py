@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bridge.attributions._lrp import relevance
+from bridge.attributions._lrp import ACTIVATIONS, NORMS, Relevance, modified_gradient
 from bridge.core.model import ModelAdapter
-from bridge.core.registry import attribution
+from bridge.core.registry import attribution, get
 
 
 @attribution(
@@ -23,4 +23,43 @@ def attn_lrp(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
     Achtibat et al. 2024, with the epsilon rule at epsilon 0. Raises ValueError where the model's
     logits change when it is computed so.
     """
-    return relevance(model, x, target, constant=False)
+    return x * modified_gradient(model, x, target, Relevance(constant=False))
+
+
+@attn_lrp.variant("attention weights are constants (CP-LRP)")
+def other(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return get("cp_lrp")(model, x, target)
+
+
+@attn_lrp.variant("it is the plain input x gradient")
+def plain(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return get("input_x_gradient")(model, x, target)
+
+
+@attn_lrp.variant("the factor x is missing")
+def without_factor(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return modified_gradient(model, x, target, Relevance(constant=False))
+
+
+@attn_lrp.variant("it multiplies by the normalised image instead of the pixels")
+def times_normalised(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor | None:
+    if model.mean is None or model.std is None:
+        return None
+    return (x - model.mean) / model.std * without_factor(model, x, target)
+
+
+@attn_lrp.variant("layer norm's standard deviation is not constant")
+def plain_norm(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    return x * modified_gradient(model, x, target, Relevance(constant=False, leave=NORMS))
+
+
+@attn_lrp.variant("activations have their own slope instead of f(x) / x")
+def plain_activations(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    mode = Relevance(constant=False, leave=ACTIVATIONS)
+    return x * modified_gradient(model, x, target, mode)
+
+
+@attn_lrp.variant("products of activations are not halved")
+def not_halved(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+    mode = Relevance(constant=False, halved=False)
+    return x * modified_gradient(model, x, target, mode)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bridge.attributions._attention import sized
 from bridge.attributions._baseline import baseline_images, requires_baseline
@@ -15,7 +16,7 @@ from bridge.attributions._path import RIEMANN, quadrature
 from bridge.core.gradients import target_logits
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Baseline, Domain, GradientSteps
-from bridge.core.registry import attribution
+from bridge.core.registry import attribution, get
 from bridge.core.types import Unsupported
 
 Quadrature = Annotated[str, Domain(choices=("gausslegendre", *RIEMANN))]
@@ -56,6 +57,20 @@ def token_integrated_gradients(
     `upsample=True` gives the image's size (bilinear, align_corners=False). (Sundararajan et al.
     2017, at a layer.) Raises ValueError where no block takes and gives tokens.
     """
+    way, total = _way_and_gradient(model, x, target, n_steps, baseline, method)
+    return sized(model.tokens(x).as_map((way * total).sum(2)), x, upsample)
+
+
+def _way_and_gradient(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    n_steps: int,
+    baseline: float | Tensor,
+    method: str,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """z - z', and the mean gradient on the way there, (n, tokens, channels)."""
     block = blocks(model, x)[0]
     with torch.no_grad():
         end = given_to(model, x, block)
@@ -66,7 +81,7 @@ def token_integrated_gradients(
         logits = logits_from(model, x, block, tokens)
         (gradient,) = torch.autograd.grad(target_logits(logits, target).sum(), tokens)
         total += weight * gradient
-    return sized(model.tokens(x).as_map(((end - start) * total).sum(2)), x, upsample)
+    return end - start, total
 
 
 @token_integrated_gradients.twin("captum")
@@ -98,3 +113,60 @@ def captum(
         attribute_to_layer_input=before is None,
     )
     return sized(model.tokens(x).as_map(found.sum(2)), x, upsample)
+
+
+# Deviations, the likeliest first.
+
+
+@token_integrated_gradients.variant("the factor (z - z') is missing: it sums the gradient")
+def without_way(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    _, total = _way_and_gradient(model, x, target, **params)
+    return sized(model.tokens(x).as_map(total.sum(2)), x, params["upsample"])
+
+
+@token_integrated_gradients.variant("it sums absolute values over the channels")
+def absolute(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    way, total = _way_and_gradient(model, x, target, **params)
+    return sized(model.tokens(x).as_map((way * total).abs().sum(2)), x, params["upsample"])
+
+
+@token_integrated_gradients.variant("it averages over the channels instead of summing")
+def mean_of_channels(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    way, total = _way_and_gradient(model, x, target, **params)
+    return sized(model.tokens(x).as_map((way * total).mean(2)), x, params["upsample"])
+
+
+@token_integrated_gradients.variant("it takes the norm of the channels")
+def norm_of_channels(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
+    way, total = _way_and_gradient(model, x, target, **params)
+    return sized(model.tokens(x).as_map((way * total).norm(dim=2)), x, params["upsample"])
+
+
+@token_integrated_gradients.variant("its path is straight in pixels, not in tokens")
+def path_in_pixels(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    *,
+    n_steps: int,
+    baseline: float | Tensor,
+    method: str,
+    upsample: bool,
+) -> Tensor:
+    pixels = get("integrated_gradients")(
+        model, x, target, n_steps=n_steps, baseline=baseline, method=method
+    )
+    tokens = model.tokens(x)
+    area = x.shape[2] * x.shape[3] / (tokens.height * tokens.width)
+    cells = F.adaptive_avg_pool2d(pixels.sum(1, keepdim=True), (tokens.height, tokens.width))
+    return sized(cells * area, x, upsample)
+
+
+for _rule in ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"):
+    token_integrated_gradients.variant(f"it takes the rule {_rule}", method=_rule)(
+        token_integrated_gradients.reference
+    )
+for _words, _value in (("always 0", 0.0), ("white (1)", 1.0), ("gray (0.5)", 0.5)):
+    token_integrated_gradients.variant(f"its baseline is {_words}", baseline=_value)(
+        token_integrated_gradients.reference
+    )
