@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from bridge.core.attention import Explicit, explicit
 from bridge.core.gradients import target_logits
 from bridge.core.model import ModelAdapter
+from bridge.core.tokens import by_head
 
 
 def proved(model: ModelAdapter, x: Tensor, mode: Explicit) -> Tensor:
@@ -21,7 +22,7 @@ def weights(model: ModelAdapter, x: Tensor) -> list[Tensor]:
     with torch.no_grad():
         mode = Explicit()
         proved(model, x, mode)
-    return [each.to(x) for each in mode.weights]  # some models take the softmax in float32
+    return [plain(each, x) for each in mode.weights]
 
 
 def weights_and_gradients(
@@ -32,7 +33,12 @@ def weights_and_gradients(
     # x needs a gradient, or there is no graph where the user froze the parameters.
     logits = proved(model, x.detach().requires_grad_(), mode)
     gradients = torch.autograd.grad(target_logits(logits, target).sum(), mode.weights)
-    return [each.detach().to(x) for each in mode.weights], [each.to(x) for each in gradients]
+    return [plain(each, x) for each in mode.weights], [plain(each, x) for each in gradients]
+
+
+def plain(each: Tensor, x: Tensor) -> Tensor:
+    """By head, in the images' dtype: some models take the softmax in float32."""
+    return by_head(each.detach(), len(x)).to(x)
 
 
 def to_image(model: ModelAdapter, x: Tensor, relevance: Tensor, upsample: bool) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bridge.attributions._attention import proved, sized, weights_and_gradients
+from bridge.attributions._attention import plain, proved, sized, weights_and_gradients
 from bridge.attributions._blocks import blocks, given_by, logits_after
 from bridge.core.attention import Explicit
 from bridge.core.gradients import target_logits
@@ -45,7 +45,7 @@ def _sensitivity(
     logits = logits_after(model, x, layers[-1], torch.cat([pool(tokens) for tokens in outputs]))
     scores = target_logits(logits, target.repeat(len(layers)))
     gradients = torch.autograd.grad(scores.sum(), mode.weights)
-    return [each.detach().to(x) for each in mode.weights], [each.to(x) for each in gradients]
+    return [plain(each, x) for each in mode.weights], [plain(each, x) for each in gradients]
 
 
 def _finished(model: ModelAdapter, x: Tensor, by_layer: list[Tensor], upsample: bool) -> Tensor:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from bridge.attributions._attention import sized
 from bridge.attributions._baseline import baseline_images, requires_baseline
@@ -16,7 +15,7 @@ from bridge.attributions._path import RIEMANN, quadrature
 from bridge.core.gradients import target_logits
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Baseline, Domain, GradientSteps
-from bridge.core.registry import attribution, get
+from bridge.core.registry import attribution
 from bridge.core.types import Unsupported
 
 Quadrature = Annotated[str, Domain(choices=("gausslegendre", *RIEMANN))]
@@ -140,26 +139,6 @@ def mean_of_channels(model: ModelAdapter, x: Tensor, target: Tensor, **params: A
 def norm_of_channels(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     way, total = _way_and_gradient(model, x, target, **params)
     return sized(model.tokens(x).as_map((way * total).norm(dim=2)), x, params["upsample"])
-
-
-@token_integrated_gradients.variant("its path is straight in pixels, not in tokens")
-def path_in_pixels(
-    model: ModelAdapter,
-    x: Tensor,
-    target: Tensor,
-    *,
-    n_steps: int,
-    baseline: float | Tensor,
-    method: str,
-    upsample: bool,
-) -> Tensor:
-    pixels = get("integrated_gradients")(
-        model, x, target, n_steps=n_steps, baseline=baseline, method=method
-    )
-    tokens = model.tokens(x)
-    area = x.shape[2] * x.shape[3] / (tokens.height * tokens.width)
-    cells = F.adaptive_avg_pool2d(pixels.sum(1, keepdim=True), (tokens.height, tokens.width))
-    return sized(cells * area, x, upsample)
 
 
 for _rule in ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"):

@@ -25,8 +25,8 @@ class Explicit(TorchFunctionMode):
 
     Whatever a model is written with, it calls one of a few functions of torch, and those are
     replaced for this pass; the model itself is not touched, and no class is known by its name.
-    `weights` are the softmaxes in order, (n, heads, queries, keys), with their graph; `scores` are
-    the first one's, `grids` the (height, width) that convolutions gave.
+    `weights` are the softmaxes in order, (n, heads, queries, keys) or (n * heads, queries, keys),
+    with their graph; `scores` are the first one's, `grids` the (height, width) of convolutions.
     """
 
     def __init__(self) -> None:

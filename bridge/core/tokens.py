@@ -56,7 +56,7 @@ def find_tokens(model: Logits, module: nn.Module, x: Tensor, bounds: tuple[float
     with torch.enable_grad(), calls.watched(mode), mode:
         logits = model(image.clone().requires_grad_())
     check_seen(mode)
-    _check_weights(mode.weights, len(image))
+    _check_weights([by_head(each, 1) for each in mode.weights], 1)
     count = mode.weights[0].shape[-1]
     for prefix, height, width in _grids(count, mode.grids, image.shape[2:]):
         if _proved(model, image, bounds, prefix, height, width):
@@ -91,6 +91,13 @@ def _check_weights(weights: list[Tensor], images: int) -> None:
                 f"{place} runs over {keys} tokens, the first over {weights[0].shape[-1]}: its "
                 "layers do not share their tokens"
             )
+
+
+def by_head(weights: Tensor, images: int) -> Tensor:
+    """Weights as (images, heads, queries, keys), also where heads stand along the batch."""
+    if weights.ndim == 3 and weights.shape[0] % images == 0:
+        return weights.unflatten(0, (images, -1))
+    return weights
 
 
 def _grids(
@@ -134,9 +141,10 @@ def _proved(
         changed[:, rows, columns] = low + (part - low + (high - low) / 2).remainder(high - low)
     with Explicit() as mode:
         model(images)
-    if mode.scores is None or mode.scores.ndim != 4 or len(mode.scores) != len(images):
+    scores = None if mode.scores is None else by_head(mode.scores, len(images))
+    if scores is None or scores.ndim != 4 or len(scores) != len(images):
         return False
-    moved = (mode.scores[1:] - mode.scores[:1]).nan_to_num().abs().sum(1)
+    moved = (scores[1:] - scores[:1]).nan_to_num().abs().sum(1)
     # What lies in each token's row and column, as share of all that moved.
     covered = moved.sum(1) + moved.sum(2) - moved.diagonal(dim1=1, dim2=2)
     share = covered / moved.sum((1, 2))[:, None]
@@ -150,7 +158,8 @@ def _read(logits: Tensor, last: Tensor) -> tuple[int, ...]:
     # Each logit with another weight, so that the sum is not constant, as of a softmax.
     weights = torch.linspace(1, 2, logits.shape[1]).to(logits)
     (gradient,) = torch.autograd.grad((logits * weights).sum(), last, allow_unused=True)
-    read = () if gradient is None else gradient.abs().sum((0, 1, 3)).nonzero()[:, 0].tolist()
+    rows = None if gradient is None else gradient.abs().sum(-1).flatten(0, -2).sum(0)
+    read = () if rows is None else rows.nonzero()[:, 0].tolist()
     if not read:
         raise ValueError(
             "no gradient of its logits reaches its last attention: are the weights of its last "
