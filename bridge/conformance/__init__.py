@@ -19,6 +19,7 @@ from bridge.conformance.checks import Check, all_checks
 from bridge.conformance.diagnosis import diagnose
 from bridge.conformance.model_check import check_model
 from bridge.conformance.model_report import ModelReport
+from bridge.conformance.of_metrics import check_metric
 from bridge.conformance.report import CheckReport, CheckResult, command
 from bridge.conformance.settings import settled, told
 from bridge.conformance.subject import TOOK_TOO_LONG, CheckFailed, Skipped, Subject
@@ -29,6 +30,7 @@ from bridge.core.parameters import check_positive, check_seed
 from bridge.core.preflight import preflight
 from bridge.core.registry import get
 from bridge.core.tags import Function
+from bridge.metrics.registry import metrics
 
 __all__ = ["CheckReport", "CheckResult", "ModelReport", "check", "check_model", "parametrize"]
 
@@ -48,6 +50,8 @@ def check(
     on_fail: Literal["return", "raise"] = "return",
 ) -> CheckReport:
     """Whether `function(model, x, target, **params)` is the method it claims to be, and why not.
+
+    Or, as f(model, x, target, maps, **params), the metric (`bridge.measure`) of that name.
 
     It is called in small float64 networks made from `seed` and, if given, on your own `model` and
     `batch` (x, classes). `params` states what the function does where it cannot be told
@@ -70,6 +74,10 @@ def check(
     """
     if on_fail not in ("return", "raise"):
         raise ValueError(f"unknown on_fail {on_fail!r}: expected 'return' or 'raise'")
+    if method in metrics():
+        if model is not None or batch is not None or expected_failures:
+            raise TypeError(f"{method} is a metric: it is checked on our own networks only")
+        return _raised(check_metric(function, method, params=params, seed=seed), on_fail)
     if not isinstance(expected_failures, Mapping):
         raise TypeError(
             f"expected_failures is {expected_failures!r}, expected a mapping of checks to reasons"
@@ -100,6 +108,11 @@ def check(
     called = str(subject.function) if isinstance(subject.function, Called) else ""
     called += f"\n{told(subject)}" if subject.own else ""
     report = CheckReport(subject.name, method, tuple(results), cause, reproduce, called)
+    return _raised(report, on_fail)
+
+
+def _raised(report: CheckReport, on_fail: str) -> CheckReport:
+    """The report. Raises AssertionError with it where that was asked for."""
     if on_fail == "raise" and not report.passed:
         raise AssertionError(str(report))
     return report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import bridge
 from bridge.conformance.of_metrics import check_metric
 from bridge.metrics import registry
 
@@ -77,6 +78,19 @@ def test_a_stranger_is_judged_too():
 
     report = check_metric(broken, "entropy")
     assert "expected one number an image" in report.failures[0].message
+
+
+def test_check_takes_metrics_as_it_takes_methods():
+    def mine(model, x, target, maps):
+        return maps.flatten(1).abs().sum(1)
+
+    report = bridge.check(mine, "entropy")
+    assert not report.passed
+    assert report.method == "entropy"
+    with pytest.raises(AssertionError, match="FAILED"):
+        bridge.check(mine, "entropy", on_fail="raise")
+    with pytest.raises(TypeError, match="own networks only"):
+        bridge.check(mine, "entropy", model=torch.nn.Flatten())
 
 
 def test_a_request_that_makes_no_sense_is_refused():
