@@ -24,19 +24,8 @@ _VIT = {
     "intermediate_size": 192,
 }
 _SWIN = {"embed_dim": 24, "depths": [2, 2, 2], "num_heads": [2, 4, 8], "window_size": 7}
-HEAVY = (
-    "vgg",
-    "wide",
-    "101",
-    "152",
-    "161",
-    "201",
-    "_l",
-    "_b",
-    "_h_",
-    "gf",
-    "large",
-)  # at 64 pixels
+# Those whose one pass takes long, drawn last.
+HEAVY = "vgg wide 101 152 161 201 _l _base _h_ 16gf 32gf 128gf vit_b _b7 _b6 _b5 _xxlarge".split()
 _STAGES = {"hidden_sizes": [16, 32, 64, 128]}
 
 
@@ -97,19 +86,18 @@ def _planted(module: nn.Module, images: Tensor) -> nn.Module:
 
 
 def entries() -> list[Entry]:
-    """All of torchvision's classifiers; families of timm and transformers."""
-    return [*_torchvision(), *_timm(), *_transformers()]
+    """All of torchvision's classifiers; families of timm and transformers; the heaviest last."""
+    found = [*_torchvision(), *_timm(), *_transformers()]
+    return sorted(found, key=lambda entry: any(part in entry.name for part in HEAVY))
 
 
 def _torchvision() -> list[Entry]:
     from torchvision import models
 
-    sizes = {"inception_v3": 160, "maxvit_t": 224, "vit_h_14": 56, "regnet_y_128gf": 64}
+    sizes = {"inception_v3": 160, "maxvit_t": 224, "vit_h_14": 56, "vit_b_16": 96}
     found = []
     for name in models.list_models(module=models):
-        size = sizes.get(
-            name, 64 if name.startswith(("vit_l", "regnet_y_32", "convnext_l")) else 96
-        )
+        size = sizes.get(name, 64)
         options: dict[str, Any] = {"image_size": size} if name.startswith("vit_") else {}
         if name in ("googlenet", "inception_v3"):
             options["init_weights"] = False

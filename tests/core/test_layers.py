@@ -190,6 +190,26 @@ def test_maps_whose_places_are_mixed_are_refused():
         layer_of(network.eval())
 
 
+def test_channels_that_are_joined_and_weights_that_are_computed_keep_places():
+    class Joined(nn.Module):
+        """Two convolutions side by side, one with normalised weights, and a gate."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Conv2d(3, 4, 3, padding=1)
+            self.two = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3, padding=1))
+            self.joined, self.gate = nn.Identity(), nn.Linear(8, 8)
+            self.head = nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.cat([self.one(x), self.two(x)], 1)
+            gate = self.gate(h.mean((2, 3))).sigmoid()
+            return self.head(self.joined(h * gate[:, :, None, None]).mean((2, 3)))
+
+    found = layer_of(seeded(Joined), images())
+    assert (found.name, found.proof) == ("joined", "operations")
+
+
 def test_a_head_of_zeros_leaves_what_the_structure_tells():
     network = seeded(Plain)
     nn.init.zeros_(network[9].weight)
@@ -255,6 +275,7 @@ def test_a_model_of_one_number_of_images_is_read_too():
         (lambda o: o[:, 1:], "expected \\(n, c, h, w\\)"),
         (lambda o: 2 * o[:, 1:].transpose(1, 2).reshape(-1, 24, 8, 8), "changes, mixes or repeats"),
         (lambda o: o[:, :1].expand(-1, 64, -1).reshape(-1, 24, 8, 8), "changes, mixes or repeats"),
+        (lambda o: o[:, 1:].transpose(1, 2).reshape(1, -1, 8, 8), "with the same n"),
         (lambda o: o.reshape(7, 7), "reshape fails on the output of layer 'norm2'"),
     ],
 )

@@ -129,7 +129,7 @@ def test_the_layer_is_found_and_a_planted_patch_is_answered_by_its_cell(
     assert (found.name, found.reading.layout, found.reading.prefix) == (layer, layout, prefix)
     assert found.shape[1:] == grid
     cells = [(0, 0), (grid[0] - 1, 0), (grid[0] // 2, grid[1] - 1)]
-    assert [brightest(model, images(seed=2), cell) for cell in cells] == cells
+    assert [most_changed(model, images(seed=2), cell) for cell in cells] == cells
     target = torch.tensor([1])
     reference, fused, captum = (
         bridge.run("layer_gradcam", model, x, target, implementation=by).output
@@ -149,12 +149,8 @@ def planted(module: nn.Module) -> nn.Module:
     return module
 
 
-def brightest(model: ModelAdapter, x: Tensor, cell: tuple[int, int]) -> tuple[int, int]:
-    """The cell of the Grad-CAM of a logit that one patch alone drives.
-
-    That logit is how far the layer's output has moved, by the patch, in the direction that the
-    patch moves its own cell: so its Grad-CAM without the rest of the image is that movement.
-    """
+def most_changed(model: ModelAdapter, x: Tensor, cell: tuple[int, int]) -> tuple[int, int]:
+    """The cell of the grid that changes most where one patch of the image is another one."""
     found, (i, j) = model.grid_layer(x), cell
     h, w = x.shape[2] // found.shape[1], x.shape[3] // found.shape[2]
     changed = x.clone()
@@ -166,9 +162,7 @@ def brightest(model: ModelAdapter, x: Tensor, cell: tuple[int, int]) -> tuple[in
     for each in (x, changed):
         model(each.requires_grad_())
     handle.remove()
-    moved = (kept[1] - kept[0])[0]
-    cam = (moved[:, i, j, None, None] * moved).sum(0)
-    return divmod(int(cam.argmax()), found.shape[2])
+    return divmod(int((kept[1] - kept[0])[0].norm(dim=0).argmax()), found.shape[2])
 
 
 def test_heads_are_not_taken_for_channels():

@@ -64,21 +64,22 @@ def check_reshape(reshape: Reshape, output: Tensor, name: str) -> tuple[int, ...
     its own image: only then is the gradient of the grid the reshaped gradient.
     """
     count = output[0].numel()
-    numbers = torch.arange(output.numel(), dtype=torch.float64, device=output.device)
+    numbers = torch.arange(2 * count, dtype=torch.float64, device=output.device)
+    pair = numbers.view(2, *output.shape[1:])
     try:
-        grid = reshape(numbers.view_as(output))
+        grid = reshape(pair)
     except Exception as error:
         raise ValueError(
-            f"reshape fails on the output of layer {name!r}, {tuple(output.shape)}: {error}"
+            f"reshape fails on the output of layer {name!r}, {tuple(pair.shape)}: {error}"
         ) from error
     shape = tuple(grid.shape) if isinstance(grid, Tensor) else type(grid).__name__
-    if not isinstance(grid, Tensor) or grid.ndim != 4 or len(grid) != len(output):
+    if not isinstance(grid, Tensor) or grid.ndim != 4 or len(grid) != len(pair):
         raise ValueError(
-            f"reshape gives {shape} of the output of layer {name!r}, {tuple(output.shape)}: "
+            f"reshape gives {shape} of the output of layer {name!r}, {tuple(pair.shape)}: "
             "expected (n, c, h, w) with the same n"
         )
     places = grid.detach().double().flatten(1)
-    first = torch.arange(len(output), device=output.device)[:, None] * count
+    first = torch.arange(len(pair), device=output.device)[:, None] * count
     own = bool(((places >= first) & (places < first + count) & (places == places.round())).all())
     if not own or len(places[0].unique()) != places.shape[1]:
         raise ValueError(

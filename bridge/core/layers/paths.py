@@ -10,19 +10,18 @@ Node = Any  # torch.autograd.graph.Node, whose stubs lack what is read here
 Edge = tuple[Node, int]
 
 # Each position of the output is made of the input's positions around it, or of all of them alike.
-KEEP_PLACES = frozenset(
-    f"{name}Backward{number}"
-    for number in range(5)
-    for name in (
-        *("Convolution", "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"),
-        *("NativeGroupNorm", "Relu", "LeakyRelu", "Prelu", "PreluKernel", "Elu", "Gelu", "Silu"),
-        *("Mish", "Sigmoid", "Tanh", "Softplus", "Hardswish", "Hardsigmoid", "Hardtanh", "Clamp"),
-        *("MaxPool2DWithIndices", "AvgPool2D", "AdaptiveAvgPool2D", "AdaptiveMaxPool2D"),
-        *("Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Pow", "Exp", "Sqrt", "Rsqrt", "Clone"),
-        *("UpsampleNearest2D", "UpsampleBilinear2D", "NativeDropout", "ToCopy", "ConstantPadNd"),
-    )
+WEIGHTED = (  # these take the input first, then weights
+    *("Convolution", "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "NativeGroupNorm"),
 )
-OF_CHANNELS = frozenset({"CatBackward0", "SplitBackward0", "SplitWithSizesBackward0"})
+KEEP_PLACES = (
+    *WEIGHTED,
+    *("Relu", "LeakyRelu", "Prelu", "PreluKernel", "Elu", "Gelu", "Silu", "Mish", "Sigmoid"),
+    *("Tanh", "Softplus", "Hardswish", "Hardsigmoid", "Hardtanh", "Clamp", "NativeDropout"),
+    *("MaxPool2DWithIndices", "AvgPool2D", "AdaptiveAvgPool2D", "AdaptiveMaxPool2D"),
+    *("UpsampleNearest2D", "UpsampleBilinear2D", "Clone", "ToCopy"),
+    *("Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Pow", "Exp", "Sqrt", "Rsqrt"),
+)
+OF_CHANNELS = ("Cat", "Split", "SplitWithSizes")  # where their axis is that of channels
 
 
 class Paths:
@@ -59,15 +58,16 @@ def keeps_places(tensor: Tensor) -> bool:
     known: set[Node] = set()
     while left:
         node = left.pop()
-        shape = _shape(node)
-        one = len(shape) <= 2 or max(shape[2:]) == 1  # the same for all positions
-        if node in known or one or node.name().endswith("AccumulateGrad"):
+        kind, shape = node.name().partition("Backward")[0], _shape(node)
+        same = max(shape[-2:], default=1) == 1  # one number for all positions
+        if node in known or same or kind.endswith("AccumulateGrad"):
             continue
         known.add(node)
-        channels = node.name() in OF_CHANNELS and node._saved_dim % 2**32 in (1, 2**32 - 3)
-        if len(shape) != 4 or not (node.name() in KEEP_PLACES or channels):
+        channels = kind in OF_CHANNELS and node._saved_dim % 2**32 in (1, 2**32 - 3)
+        if len(shape) != 4 or not (kind in KEEP_PLACES or channels):
             return False
-        left += [child for child, _ in _edges(node)]
+        edges = _edges(node)
+        left += [child for child, _ in (edges[:1] if kind in WEIGHTED else edges)]
     return True
 
 

@@ -94,7 +94,10 @@ def agreement(probe: Probe, reading: Reading) -> Agreement:
     """How the cells of a reading answer."""
     h, w = reading.h, reading.w
     grid = reading.grid(probe.outputs).double()
-    moved = (grid[1:] - grid[:1]).norm(dim=1)
+    change = (grid[1:] - grid[:1]).flatten(2)
+    # What all positions do alike (attention to everything, a gate) tells nothing of places.
+    change = change - change.median(2, keepdim=True).values
+    moved = change.norm(dim=1).view(-1, h, w)
     # Some positions answer to whatever changes: each is held against its own mean, too.
     usual = moved.mean(0, keepdim=True)
     moved = moved / (usual + usual.mean()).clamp_min(1e-300)

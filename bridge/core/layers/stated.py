@@ -15,9 +15,9 @@ def stated(
 ) -> GridLayer:
     """The grid of the layer `name`; `reshape` makes it of the layer's output.
 
-    Without one, an output (n, c, h, w) of the image's aspect ratio is taken as it is, and others
-    are proved as in `find`, on the pass that `look` makes. Raises ValueError for a layer that does
-    not run once, gives no tensor, or whose cells cannot be told.
+    Without one, an output (n, c, h, w) of the image's aspect ratio is taken as it is, and where it
+    may be something else that is proved as in `find`, on the pass that `look` makes. Raises
+    ValueError for a layer that does not run once, gives no tensor, or whose cells cannot be told.
     """
     call = next((layer for layer in facts.layers if layer.name == name), None)
     if call is not None:
@@ -40,6 +40,8 @@ def stated(
             "FUNCTION) that makes it of this layer's output"
         )
     found, why = looked.prove(output, candidates)
+    if found is not None and found.proof == "unproven":
+        return GridLayer(name, found.shape, "stated", "stated")
     if found is None:
         raise NoGrid(
             f"the cells of layer {name!r} cannot be told: {why}; pass wrap(..., reshape=FUNCTION) "

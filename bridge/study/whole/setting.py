@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bridge.core.method import name_of
 from bridge.core.model import ModelAdapter
 from bridge.core.preflight import check_needs
 from bridge.core.state import seeded
@@ -155,6 +156,7 @@ def configuration(
             "class": type(model.module).__name__,
             "weights": weights_of(model.module),
             "layer": model.layer,
+            **({} if model.reshape is None else {"reshape": name_of(model.reshape)}),
             "bounds": model.bounds,
             "mean": None if model.mean is None else model.mean.flatten().tolist(),
             "std": None if model.std is None else model.std.flatten().tolist(),
