@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bridge.core.blocks import first_of, with_first, with_tensor
 from bridge.core.model import ModelAdapter
 from bridge.core.state import hooked
-from bridge.core.tokens import first_tensor
 
 
 def blocks(model: ModelAdapter, x: Tensor) -> list[nn.Module]:
-    """The module around each layer's attention. Raises ValueError where one has none."""
+    """The module around each layer's attention. Raises ValueError where some have none."""
     tokens = model.tokens(x)
-    if len(tokens.blocks) != tokens.layers or len(set(tokens.blocks)) != tokens.layers:
+    if not tokens.blocks:
         raise ValueError(
-            f"{len(set(tokens.blocks))} of the {tokens.layers} layers of attention stand in a "
-            "module of their own that takes tokens (n, tokens, channels) and gives tokens"
+            f"the {tokens.layers} layers of attention of {model.name} stand in no chain of modules "
+            "that take tokens (n, tokens, channels) and give tokens, each with its residual"
         )
     return [model.module.get_submodule(name) for name in tokens.blocks]
 
@@ -35,8 +35,8 @@ def given_by(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     outputs: list[Tensor] = []
 
     def keep(layer: nn.Module, inputs: Any, output: Any) -> Any:
-        outputs.append(_tensor(output))
-        return _with(output, outputs[-1].detach().requires_grad_())
+        outputs.append(first_of(output))
+        return with_tensor(output, outputs[-1].detach().requires_grad_())
 
     with hooked(layers, keep):
         yield outputs
@@ -46,7 +46,7 @@ def logits_after(model: ModelAdapter, x: Tensor, layer: nn.Module, tokens: Tenso
     """The logits of images x where `layer` gives other tokens, as many images as these are."""
 
     def put(layer: nn.Module, inputs: Any, output: Any) -> Any:
-        return _with(output, tokens)
+        return with_tensor(output, tokens)
 
     with hooked([layer], put):
         return model(x)
@@ -56,10 +56,7 @@ def logits_from(model: ModelAdapter, x: Tensor, layer: nn.Module, tokens: Tensor
     """The logits of images x where `layer` is given other tokens."""
 
     def put(layer: nn.Module, args: Any, kwargs: Any) -> Any:
-        if first_tensor(args) is not None:
-            return _with(args, tokens), kwargs
-        name = next(name for name, value in kwargs.items() if isinstance(value, Tensor))
-        return args, {**kwargs, name: tokens}
+        return with_first(args, kwargs, lambda _: tokens)
 
     handle = layer.register_forward_pre_hook(put, with_kwargs=True)
     try:
@@ -73,7 +70,7 @@ def given_to(model: ModelAdapter, x: Tensor, layer: nn.Module) -> Tensor:
     seen: list[Tensor] = []
 
     def keep(layer: nn.Module, args: Any, kwargs: Any) -> None:
-        seen.append(_tensor((*args, *kwargs.values())).detach())
+        seen.append(first_of((*args, *kwargs.values())).detach())
 
     handle = layer.register_forward_pre_hook(keep, with_kwargs=True)
     try:
@@ -92,7 +89,7 @@ def giver(model: ModelAdapter, x: Tensor, layer: nn.Module) -> nn.Module | None:
     gave: list[tuple[nn.Module, Tensor]] = []
 
     def keep(layer: nn.Module, args: Any, kwargs: Any) -> None:
-        given.append(_tensor((*args, *kwargs.values())))
+        given.append(first_of((*args, *kwargs.values())))
 
     def see(part: nn.Module, inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor) and not given:
@@ -105,18 +102,3 @@ def giver(model: ModelAdapter, x: Tensor, layer: nn.Module) -> nn.Module | None:
     finally:
         handle.remove()
     return next((part for part, tensor in reversed(gave) if tensor is given[0]), None)
-
-
-def _tensor(given: Any) -> Tensor:
-    found = first_tensor(given)
-    if found is None:
-        raise TypeError(f"expected a tensor among a block's tokens, got {type(given).__name__}")
-    return found
-
-
-def _with(given: Any, tokens: Tensor) -> Any:
-    """What a module took or gave, with other tokens as its first tensor."""
-    if isinstance(given, Tensor):
-        return tokens
-    at = next(k for k, each in enumerate(given) if isinstance(each, Tensor))
-    return (*given[:at], tokens, *given[at + 1 :])

@@ -55,6 +55,8 @@ class Relevance(Explicit):
             return _by_share(function, *args, **kwargs)
         if function in MATRIX_PRODUCTS and _are_activations(*args, **kwargs):
             return self.product(*args, **kwargs)
+        if function is torch.einsum and _are_activations(*args[1:]):
+            return torch.einsum(args[0], *map(self._half, args[1:]))
         if function in PRODUCTS and _are_activations(*args, **kwargs) and _alike(*args):
             return self._half(args[0]) * self._half(args[1])
         return super().call(function, args, kwargs)

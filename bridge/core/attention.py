@@ -110,7 +110,7 @@ class Explicit(TorchFunctionMode):
 def _over_keys(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether a softmax may be one of attention: over the last axis of (..., queries, keys)."""
     axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
-    return args[0].ndim in (3, 4) and axis in (-1, args[0].ndim - 1)
+    return args[0].ndim > 2 and axis in (-1, args[0].ndim - 1)
 
 
 @cache

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from bridge.core.attention import Explicit, check_seen
+from bridge.core.blocks import Calls
 
 Logits = Callable[[Tensor], Tensor]
 MOST_PREFIX = 16  # class and distillation tokens, registers
@@ -24,7 +24,7 @@ class Tokens:
 
     `read` are the tokens that the logits are computed from after the last attention: the class
     token, or the patches where they are averaged. `blocks` names the module of each attention with
-    its residual, tokens to tokens; fewer than `layers` where some stand in no such module.
+    its residual, tokens to tokens, all in a chain; () where there is no such module for each.
     """
 
     prefix: int
@@ -52,11 +52,12 @@ def find_tokens(model: Logits, module: nn.Module, x: Tensor, bounds: tuple[float
     the same tokens (windows, pooled keys, stages), or the tokens are not cells of the image.
     """
     image = x[:1].detach()
-    mode, calls = Explicit(), _Calls(module)
+    mode, calls = Explicit(), Calls(module)
     with torch.enable_grad(), calls.watched(mode), mode:
         logits = model(image.clone().requires_grad_())
     check_seen(mode)
     _check_weights([by_head(each, 1) for each in mode.weights], 1)
+    _check_order(mode.weights)
     count = mode.weights[0].shape[-1]
     for prefix, height, width in _grids(count, mode.grids, image.shape[2:]):
         if _proved(model, image, bounds, prefix, height, width):
@@ -67,7 +68,7 @@ def find_tokens(model: Logits, module: nn.Module, x: Tensor, bounds: tuple[float
             "changing one cell at a time does not move one token at a time, in their order"
         )
     read = _read(logits, mode.weights[-1])
-    blocks = calls.blocks(len(mode.weights), count)
+    blocks = calls.blocks(model, image, len(mode.weights), count)
     return Tokens(prefix, height, width, len(mode.weights), read, blocks)
 
 
@@ -90,6 +91,17 @@ def _check_weights(weights: list[Tensor], images: int) -> None:
             raise ValueError(
                 f"{place} runs over {keys} tokens, the first over {weights[0].shape[-1]}: its "
                 "layers do not share their tokens"
+            )
+
+
+def _check_order(weights: list[Tensor]) -> None:
+    """Raise ValueError where a layer's attention does not depend on the one's before."""
+    for layer, (before, after) in enumerate(pairwise(weights), start=1):
+        (gradient,) = torch.autograd.grad(after.sum(), before, allow_unused=True, retain_graph=True)
+        if gradient is None:
+            raise ValueError(
+                f"layers {layer} and {layer + 1} of its attention run side by side: the second "
+                "does not look at what the first gave, and they cannot be multiplied"
             )
 
 
@@ -166,68 +178,3 @@ def _read(logits: Tensor, last: Tensor) -> tuple[int, ...]:
             "layer zero, as before training?"
         )
     return tuple(read)
-
-
-class _Calls:
-    """Which attention ran inside of which call of a module, and between which shapes."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.parts = {part: name for name, part in module.named_modules() if name}
-        self.seen: list[tuple[nn.Module, int, int, Any, Any]] = []
-
-    @contextmanager
-    def watched(self, mode: Explicit) -> Iterator[None]:
-        entered: list[tuple[int, Any]] = []
-
-        def enter(part: nn.Module, args: Any, kwargs: Any) -> None:
-            entered.append((len(mode.weights), shape_of((*args, *kwargs.values()))))
-
-        def leave(part: nn.Module, args: Any, output: Any) -> None:
-            before, given = entered.pop()
-            self.seen.append((part, before, len(mode.weights), given, shape_of(output)))
-
-        handles = [part.register_forward_pre_hook(enter, with_kwargs=True) for part in self.parts]
-        handles += [part.register_forward_hook(leave) for part in self.parts]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def blocks(self, layers: int, count: int) -> tuple[str, ...]:
-        """For each attention the outermost module around it alone that keeps the tokens' shape.
-
-        One of a list of modules before others: a single block stands in modules that do more.
-        """
-        names = []
-        for layer in range(layers):
-            around = [
-                self.parts[part]
-                for part, before, after, given, gave in self.seen
-                if (before, after) == (layer, layer + 1)
-                and given == gave
-                and given[1:2] == (count,)
-            ]
-            listed = [name for name in around if self._is_listed(name)]
-            names += (listed or around)[-1:]
-        return tuple(names)
-
-    def _is_listed(self, name: str) -> bool:
-        parent = name.rpartition(".")[0]
-        lists = nn.Sequential | nn.ModuleList
-        return any(isinstance(part, lists) for part, at in self.parts.items() if at == parent)
-
-
-def shape_of(given: Any) -> tuple[int, ...]:
-    """The shape of the first tensor in what a module is given or returns; () without one."""
-    found = first_tensor(given)
-    return () if found is None else tuple(found.shape)
-
-
-def first_tensor(given: Any) -> Tensor | None:
-    """A tensor, or the first in a tuple of things."""
-    if isinstance(given, Tensor):
-        return given
-    if isinstance(given, tuple | list):
-        return next((each for each in given if isinstance(each, Tensor)), None)
-    return None

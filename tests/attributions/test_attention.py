@@ -302,11 +302,51 @@ class Untrained(ClassToken):
         nn.init.zeros_(self.head.weight)
 
 
+class SideBySide(Averaged):
+    """Two attentions of the same tokens, added."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2) + self.positions
+        both = sum(block.attention(tokens) for block in self.blocks)
+        return self.head((tokens + both).mean(1))
+
+
+class WithoutBlocks(ClassToken):
+    """Residuals outside of any module: where a block begins, no module does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.tokens.expand(len(x), -1, -1), patches], 1) + self.positions
+        for block in self.blocks:
+            tokens = tokens + block.attention(block.before(tokens))
+        return self.head(self.norm(tokens)[:, 0])
+
+
+class WayRound(ClassToken):
+    """The head also looks at what the first block gave."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.tokens.expand(len(x), -1, -1), patches], 1) + self.positions
+        first = self.blocks[0](tokens)
+        return self.head((self.norm(self.blocks[1](first)) + first)[:, 0])
+
+
+@pytest.mark.parametrize("build", [WithoutBlocks, WayRound])
+def test_what_needs_blocks_is_refused_where_something_goes_round_them(build):
+    model, x = bridge.wrap(seeded(build, 3)), images(2, (3, 10, 8))
+    for name in ("legrad", "token_integrated_gradients"):
+        with pytest.raises(ValueError, match="no chain of modules"):
+            bridge.run(name, model, x, [0, 1])
+    assert output("chefer_relevance", model, x, torch.tensor([0, 1])).shape == (2, 1, 5, 4)
+
+
 REFUSED = [
     (lambda: seeded(Plain), (3, 12, 12), "has none that runs"),
     (swin, (3, 32, 32), "runs within windows"),
     (lambda: seeded(ClassTokenLast, 3), (3, 10, 8), "could not be matched with cells"),
     (lambda: seeded(ColumnsFirst, 3), (3, 10, 8), "could not be matched with cells"),
+    (lambda: seeded(SideBySide, 3), (3, 10, 8), "run side by side"),
     (lambda: seeded(Pooled, 3), (3, 10, 8), "1 queries and 20 keys"),
     (lambda: seeded(Untrained, 3), (3, 10, 8), "no gradient of its logits reaches"),
 ]
