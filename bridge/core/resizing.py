@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any
 
 from bridge.core.parameters import check_whole
@@ -59,6 +60,8 @@ class Resizing:
             return size
         if isinstance(size, Mapping):
             return cls(**size)
+        if isinstance(size, Integral) and size < 1:
+            raise ValueError(f"size is a number of pixels and must be at least 1, got {size}")
         return cls(side := check_whole("size", size, 1), (side, side))
 
     @property

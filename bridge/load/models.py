@@ -121,10 +121,10 @@ def check_device(device: Any) -> torch.device:
     except Exception as error:  # each backend has its own kinds
         there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         there += ["mps"] if torch.backends.mps.is_available() else []
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ValueError(
             f"device {device!r} cannot be used ({reason}): there are {', '.join(there)} here, and "
-            "names are such as cpu, cuda or cuda:1"
+            "names are such as cpu, cuda, cuda:1 or mps"
         ) from error
     return found
 

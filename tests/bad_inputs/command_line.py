@@ -115,7 +115,7 @@ COMPARE: list[tuple[str, list[str], tuple[str, ...]]] = [
     ("no device", ["--device", ""], ("device", "cpu")),
     ("the device meta", ["--device", "meta"], ("meta", "cpu|device")),
     ("a device of a negative number", ["--device", "cuda:-1"], ("cuda:-1", "device")),
-    ("an unknown dtype", ["--dtype", "float16"], ("float16", "float32")),
+    ("an unknown dtype", ["--dtype", "float8"], ("float8", "float32")),
     ("weights that are not there", ["--weights", MISSING],
         (MISSING, "no weight file|does not exist")),
     ("weights that are a folder", ["--weights", "{here}"], ("director|folder",)),
