@@ -11,6 +11,16 @@ from torch import Tensor
 
 from bridge.attributions._baseline import baseline_images
 from bridge.attributions._captum import as_baseline
+from bridge.attributions._covering import (
+    COVERS,
+    MAPS,
+    MEASURES,
+    WINDOWS,
+    Params,
+    combined,
+    unclipped,
+)
+from bridge.attributions._covering import to_the_edge as every_start
 from bridge.attributions._windows import (
     Area,
     Pair,
@@ -171,8 +181,6 @@ occlusion.cases = Cases(
 
 # Deviations, the likeliest first.
 
-Params = dict[str, Any]  # window, stride and baseline
-
 
 def _falls(
     model: ModelAdapter,
@@ -212,13 +220,6 @@ def _mean_fall(model: ModelAdapter, x: Tensor, target: Tensor, *args: Any, **how
     return total / count.clamp(min=1)
 
 
-def _unclipped(x: Tensor, params: Params) -> list[Area]:
-    """The windows that lie within the image."""
-    height, width = x.shape[2:]
-    windows = areas(x, params["window"], params["stride"])
-    return [a for a in windows if a[-2].stop <= height and a[-1].stop <= width]
-
-
 @occlusion.variant("it sums over the windows instead of averaging")
 def summed(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     return _falls(model, x, target, params)[0]
@@ -226,37 +227,30 @@ def summed(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Ten
 
 @occlusion.variant("it skips the clipped windows at the edge")
 def edge_skipped(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
-    return _mean_fall(model, x, target, params, covered=_unclipped(x, params))
+    return _mean_fall(model, x, target, params, covered=unclipped(x, params))
 
 
 @occlusion.variant("it skips the clipped windows at the edge and sums instead of averaging")
 def edge_skipped_and_summed(
     model: ModelAdapter, x: Tensor, target: Tensor, **params: Any
 ) -> Tensor:
-    return _falls(model, x, target, params, covered=_unclipped(x, params))[0]
-
-
-def _to_the_edge(x: Tensor, params: Params) -> list[Area]:
-    """Windows from each multiple of the stride within the image, whatever they still cover."""
-    (wh, ww), (sh, sw) = window_and_stride(x, params["window"], params["stride"])
-    rows, columns = range(0, x.shape[2], sh), range(0, x.shape[3], sw)
-    return [(..., slice(r, r + wh), slice(c, c + ww)) for r in rows for c in columns]
+    return _falls(model, x, target, params, covered=unclipped(x, params))[0]
 
 
 @occlusion.variant("its windows start up to the image's edge, and more of them are clipped")
 def to_the_edge(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
-    return _mean_fall(model, x, target, params, covered=_to_the_edge(x, params))
+    return _mean_fall(model, x, target, params, covered=every_start(x, params))
 
 
 @occlusion.variant("its windows start up to the image's edge, and it sums instead of averaging")
 def to_the_edge_summed(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
-    return _falls(model, x, target, params, covered=_to_the_edge(x, params))[0]
+    return _falls(model, x, target, params, covered=every_start(x, params))[0]
 
 
 @occlusion.variant("it skips the last window of each row and column")
 def last_skipped(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     height, width = x.shape[2:]
-    kept = [a for a in _unclipped(x, params) if a[-2].stop < height and a[-1].stop < width]
+    kept = [a for a in unclipped(x, params) if a[-2].stop < height and a[-1].stop < width]
     return _mean_fall(model, x, target, params, covered=kept)
 
 
@@ -340,117 +334,8 @@ def without_overlap(model: ModelAdapter, x: Tensor, target: Tensor, **params: An
     return occlusion(model, x, target, **{**params, "stride": params["window"]})
 
 
-# Only among several deviations at once: which windows, what is measured, how it makes a map.
-
-Windows = Callable[[Tensor, Params], list[Area]]
-Measure = Callable[[Tensor, Tensor], Tensor]  # clean and covered score, (n,) each
-Mapped = Callable[[Tensor, list[Area], list[Tensor]], Tensor]
-
-
-def _all(x: Tensor, params: Params) -> list[Area]:
-    return list(areas(x, params["window"], params["stride"]))
-
-
-def _fall(clean: Tensor, covered: Tensor) -> Tensor:
-    return clean - covered
-
-
-def _rise(clean: Tensor, covered: Tensor) -> Tensor:
-    return covered - clean
-
-
-def _covered_score(clean: Tensor, covered: Tensor) -> Tensor:
-    return covered
-
-
-def _what_is_left(clean: Tensor, covered: Tensor) -> Tensor:
-    return 1 - covered
-
-
-def _positive_fall(clean: Tensor, covered: Tensor) -> Tensor:
-    return (clean - covered).relu()
-
-
-def _absolute_fall(clean: Tensor, covered: Tensor) -> Tensor:
-    return (clean - covered).abs()
-
-
-def _relative_fall(clean: Tensor, covered: Tensor) -> Tensor:
-    return (clean - covered) / clean
-
-
-def _averaged(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
-    total, count = torch.zeros_like(x), torch.zeros_like(x)
-    for area, value in zip(windows, values, strict=True):
-        total[area] += value[:, None, None, None]
-        count[area] += 1
-    return total / count.clamp(min=1)
-
-
-def _added(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
-    total = torch.zeros_like(x)
-    for area, value in zip(windows, values, strict=True):
-        total[area] += value[:, None, None, None]
-    return total
-
-
-def _overwritten(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
-    found = torch.zeros_like(x)
-    for area, value in zip(windows, values, strict=True):
-        found[area] = value[:, None, None, None].expand_as(found[area])
-    return found
-
-
-def _largest(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
-    found = torch.zeros_like(x)
-    for area, value in zip(windows, values, strict=True):
-        found[area] = torch.maximum(found[area], value[:, None, None, None])
-    return found
-
-
-def _one_a_window(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
-    rows = len({area[-2].start for area in windows})
-    return torch.stack(values, 1).view(len(x), 1, rows, -1)
-
-
-WINDOWS: dict[str, Windows] = {
-    "": _all,
-    "it skips the clipped windows at the edge": _unclipped,
-    "its windows start up to the image's edge": _to_the_edge,
-}
-MEASURES: dict[str, Measure] = {
-    "": _fall,
-    "it takes covered - clean: the sign is reversed": _rise,
-    "it draws the covered score itself, not its fall": _covered_score,
-    "it draws 1 - the covered score": _what_is_left,
-    "it keeps the positive falls only": _positive_fall,
-    "it takes the absolute fall": _absolute_fall,
-    "it divides the fall by the clean score": _relative_fall,
-}
-MAPS: dict[str, Mapped] = {
-    "": _averaged,
-    "it sums over the windows instead of averaging": _added,
-    "later windows overwrite earlier ones": _overwritten,
-    "the window of the largest fall counts": _largest,
-    "it is one value a window, not as large as the image": _one_a_window,
-}
-
-
-def _registered(words: str, windows: Windows, measure: Measure, mapped: Mapped) -> None:
-    @occlusion.variant(words, rare=True)
-    def deviating(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
-        cover, there = baseline_images(x, params["baseline"]), windows(x, params)
-        occluded = x.repeat(len(there), 1, 1, 1).view(len(there), *x.shape)
-        for index, area in enumerate(there):
-            occluded[index][area] = cover[area]
-        with torch.no_grad():
-            clean = target_logits(model(x), target)
-            logits = model(occluded.flatten(0, 1)).view(len(there), len(x), -1)
-        values = [measure(clean, target_logits(each, target)) for each in logits]
-        return mapped(x, there, values)
-
-
-for _choice in product(WINDOWS.items(), MEASURES.items(), MAPS.items()):
-    _words = "; and ".join(text for text, _ in _choice if text)
-    if _words and _words not in {variant.sentence for variant in occlusion.variants}:
-        _registered(_words, _choice[0][1], _choice[1][1], _choice[2][1])
+# Only among several deviations at once.
+for _words in product(COVERS, WINDOWS, MEASURES, MAPS):
+    if any(_words):
+        _sentence = "; and ".join(text for text in _words if text)
+        occlusion.variant(_sentence, rare=True, asks=" ".join(_words[:2]))(combined(_words))

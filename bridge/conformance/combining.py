@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bridge.conformance.attribution_causes import QUANTITIES, possible
 from bridge.conformance.map_changes import CHANNELS, SCALES, SIGNS, SIZES, VALUES, Change
 from bridge.conformance.map_factors import factors
-from bridge.conformance.subject import Predict, Subject, variants
+from bridge.conformance.subject import Predict, Subject, deviating
 from bridge.conformance.watching import Watched
 from bridge.conformance.worlds import World
 from bridge.metrics import agreement
@@ -190,17 +190,21 @@ def _asking_the_same(search: Search, base: Subject) -> list[tuple[str, Predict]]
     asked = [_sums((*call.asked, *call.looked), call.world) for call in telling]
     found: list[tuple[str, Predict]] = []
     seen: list[list[Tensor]] = []
-    for sentence, body in variants(base, rare=True):
-        maps = []
+    others: set[str] = set()  # that ask otherwise
+    for variant in base.method.variants:
+        if variant.asks in others:
+            continue
+        body, maps = partial(deviating, variant), []
         for call, sums in zip(telling, asked, strict=True):
             map_ = _if_asking(base, body, call.world, sums)
             if map_ is None:
+                others |= {variant.asks} - {""}
                 break
             maps.append(map_)
         if len(maps) < len(telling) or any(all(map(_same, maps, other)) for other in seen):
             continue
         seen.append(maps)
-        found.append((sentence, body))
+        found.append((variant.sentence, body))
     return found
 
 

@@ -15,7 +15,7 @@ from bridge.conformance import attack_causes, attribution_causes
 from bridge.conformance.combining import combined
 from bridge.conformance.judging import FIRST_LOOK, averages, draws_itself
 from bridge.conformance.retracing import retraced
-from bridge.conformance.subject import CheckFailed, Predict, Skipped, Subject
+from bridge.conformance.subject import CheckFailed, Predict, Skipped, Subject, deviating
 from bridge.conformance.watching import watch
 from bridge.conformance.worlds import World, base
 from bridge.core.method import Variant
@@ -121,14 +121,10 @@ def _known(subject: Subject, evidence: Sequence[Evidence]) -> str:
     for twin in known:
         if twin.instead is None:
             continue
-        predict = partial(_instead, Variant(twin.differs, twin.instead))
+        predict = partial(deviating, Variant(twin.differs, twin.instead))
         if all(_explains(subject, predict, each) for each in evidence):
             return twin.differs
     return ""
-
-
-def _instead(variant: Variant, subject: Subject, world: World) -> Tensor:
-    return subject.deviating(variant, world)
 
 
 def _explained(subject: Subject, evidence: Sequence[Evidence], *, pairs: bool = True) -> str:

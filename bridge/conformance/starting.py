@@ -13,7 +13,8 @@ from bridge.conformance.watching import Watched
 from bridge.core.norms import l2_norm
 
 STILL = 1e-6
-FEW = 30  # pixels, below which nothing is said of how a start is drawn
+NORMAL = 0.26  # of its range is the spread of what is no uniform noise, whose spread is 0.29
+FEW = 200  # pixels, below which nothing is said of how a start is drawn
 
 
 def of_steps(recipe: Detailed, call: Watched) -> Iterator[str]:
@@ -68,7 +69,7 @@ def _law(
     if len(inside) < FEW:
         return
     least, most, spread = float(inside.min()), float(inside.max()), float(inside.std())
-    if spread < 0.22 * (most - least):
+    if spread < NORMAL * (most - least):
         yield f"its start is normal noise (std {spread:.2g} epsilon)"
     elif least > -STILL or most < STILL:
         yield "its start is on one side only (uniform from 0)"

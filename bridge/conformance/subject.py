@@ -189,14 +189,14 @@ class Subject:
 Predict = Callable[[Subject, World], Tensor | None]
 
 
-def variants(subject: Subject, *, rare: bool = False) -> Iterator[tuple[str, Predict]]:
-    """The method's own known deviations, each with its sentence; with `rare` those too."""
+def variants(subject: Subject) -> Iterator[tuple[str, Predict]]:
+    """The method's own known deviations, each with its sentence, without the rare ones."""
     for variant in subject.method.variants:
-        if rare or not variant.rare:
-            yield variant.sentence, partial(_deviating, variant)
+        if not variant.rare:
+            yield variant.sentence, partial(deviating, variant)
 
 
-def _deviating(variant: Variant, subject: Subject, world: World) -> Tensor:
+def deviating(variant: Variant, subject: Subject, world: World) -> Tensor:
     return subject.deviating(variant, world)
 
 

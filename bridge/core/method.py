@@ -47,12 +47,14 @@ class Variant:
     """A known deviation: what it does, in words, and an implementation that does it.
 
     `function(model, x, target, **params)` has the reference's signature. Diagnosis names a variant
-    where it explains everything. A `rare` one is looked for only among several deviations at once.
+    where it explains everything. A `rare` one is looked for only among several deviations at once;
+    those of one text `asks` ask the model about the same images.
     """
 
     sentence: str
     function: Function
     rare: bool = False
+    asks: str = ""
 
 
 @dataclass(frozen=True)
@@ -263,7 +265,7 @@ class Method:
         return register
 
     def variant(
-        self, sentence: str, *, rare: bool = False, **changes: Any
+        self, sentence: str, *, rare: bool = False, asks: str = "", **changes: Any
     ) -> Callable[[Function], Function]:
         """Register a known deviation: a function with the reference's signature.
 
@@ -272,7 +274,7 @@ class Method:
 
         def register(function: Function) -> Function:
             changed = functools.partial(_changed, function, changes) if changes else function
-            self.variants.append(Variant(sentence, changed, rare))
+            self.variants.append(Variant(sentence, changed, rare, asks))
             return function
 
         return register

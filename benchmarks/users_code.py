@@ -1,0 +1,87 @@
+"""Users' own code: how much of it is called, judged and explained as a person would.
+
+python benchmarks/users_code.py    # writes benchmarks/results/users_code.md; some minutes
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+RIGHT, EXPLAINED = "right, and passes", "wrong, found and explained"
+
+
+def verdict(case, report) -> str:
+    """ "right", "wrong and explained", ...: what the checker said, as a person would see it."""
+    if not case.words:
+        return RIGHT if report.passed else "right, but FLAGGED"
+    if report.passed:
+        return "wrong, but NOT FOUND"
+    missing = [w for w in case.words if not re.search(_pattern(w), report.cause)]
+    if not missing and not re.search("something else|nearest known", report.cause):
+        return EXPLAINED
+    return f"wrong and found, not explained (missing: {'; '.join(missing)})"
+
+
+def _pattern(words: str) -> str:
+    return "|".join(map(re.escape, words.split("|")))
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+def main(names: tuple[str, ...]) -> None:
+    import torch
+
+    import bridge
+    from tests.users_code import CASES
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    rows, good, longest = [], 0, 0.0
+    chosen = [case for case in CASES if not names or case.name in names]
+    for case in chosen:
+        cpu = time.process_time()
+        try:
+            report = bridge.check(case.code, case.method)
+            said, cause = verdict(case, report), report.cause
+        except TypeError as error:
+            said, cause = f"REFUSED: {error}", ""
+        spent = time.process_time() - cpu
+        good += said in (RIGHT, EXPLAINED)
+        longest = max(longest, spent)
+        click.echo(f"{case.name} as {case.method}: {said}: {cause} ({spent:.1f} s)", err=True)
+        if names:
+            click.echo(str(report))
+        rows.append(f"| {case.name} | {case.method} | {said} | {cause} | {spent:.1f} |")
+    two = sum(len(case.words) > 1 for case in chosen)
+    text = [
+        "# Users' own code",
+        "",
+        "Made by `benchmarks/users_code.py`; the code is in `tests/users_code`.",
+        "",
+        f"- Judged and explained as a person would: **{good} of {len(chosen)}** "
+        f"({good / len(chosen):.0%}), {two} of them with two deviations or more.",
+        f"- The longest check took {longest:.1f} s of processor time.",
+        "",
+        "| code | as | verdict | cause | seconds |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+    if not names:
+        file = ROOT / "benchmarks" / "results" / "users_code.md"
+        file.write_text("\n".join(text), encoding="utf-8")
+    click.echo(f"{good} of {len(chosen)}, longest {longest:.1f} s", err=True)
+
+
+if __name__ == "__main__":
+    main()
