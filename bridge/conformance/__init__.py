@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from bridge.calling import Called, understand
 from bridge.conformance.checks import Check, all_checks
@@ -21,7 +23,7 @@ from bridge.conformance.model_check import check_model
 from bridge.conformance.model_report import ModelReport
 from bridge.conformance.of_metrics import check_metric
 from bridge.conformance.report import CheckReport, CheckResult, command
-from bridge.conformance.settings import settled, told
+from bridge.conformance.settings import settled, statable, told
 from bridge.conformance.subject import TOOK_TOO_LONG, CheckFailed, Skipped, Subject
 from bridge.conformance.worlds import World, base, worlds
 from bridge.core.errors import in_words
@@ -51,7 +53,11 @@ def check(
 ) -> CheckReport:
     """Whether `function(model, x, target, **params)` is the method it claims to be, and why not.
 
-    Or, as f(model, x, target, maps, **params), the metric (`bridge.measure`) of that name.
+    `function` is a function of any signature, a class or an object: torchattacks' and Captum's
+    habits, an `nn.Module`, Foolbox's attacks, numpy. The report says how it was called, and which
+    values it was found to have where it says nothing; it is judged under them. A function of our
+    own signature, f(model, x, target, *, name=...), says with `params` what it cannot be told.
+    Of f(model, x, target, maps, **params): the metric (`bridge.measure`) of that name.
 
     It is called in small float64 networks made from `seed` and, if given, on your own `model` and
     `batch` (x, classes). `params` states what the function does where it cannot be told
@@ -60,9 +66,9 @@ def check(
     interrupted in the main thread of a Unix process); after one that does not return the rest is
     skipped.
 
-    Returns a report with a diagnosis. `on_fail="raise"` raises AssertionError with it. Raises
-    KeyError for an unknown method, TypeError for a function that cannot be called or an unknown
-    parameter.
+    Returns a report with a diagnosis, also of several deviations at once. `on_fail="raise"` raises
+    AssertionError with it. Raises KeyError for an unknown method, TypeError for a function that
+    cannot be called or an unknown parameter.
 
     >>> import bridge
     >>> from bridge.core.gradients import input_gradient
@@ -91,7 +97,10 @@ def check(
     failing: list[World] = []
     with torch.inference_mode(False), _one_thread():
         hung = False
-        for each in checks:
+        # A bar where somebody waits for it at a terminal, on stderr.
+        bar = tqdm(checks, unit="check", file=sys.stderr, disable=None, leave=False, delay=1.0)
+        for each in bar:
+            bar.set_postfix_str(each.name.partition(":")[0], refresh=False)
             result = _after_a_hang(each) if hung else _perform(each)
             failed = result.status == "failed"
             hung = hung or (failed and TOOK_TOO_LONG in result.message)
@@ -103,6 +112,9 @@ def check(
             results.append(result)
         every = [each.world for each in checks if each.world is not None]
         cause = diagnose(subject, failing, every)
+        stated_ = statable(subject, failing)
+        if stated_:
+            cause += f"; if that is meant, say so and it is right: params={stated_!r}"
     # The command line takes no model.
     reproduce = command(function, method, stated, seed) if model is None else ""
     called = str(subject.function) if isinstance(subject.function, Called) else ""

@@ -6,14 +6,17 @@ ignores is a deviation.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bridge.calling import Called
+from bridge.conformance.judging import agrees
 from bridge.conformance.subject import CheckFailed, Skipped, Subject
 from bridge.conformance.watching import Watched, watch
 from bridge.conformance.worlds import World
@@ -51,18 +54,46 @@ class Formula:
 
 def settled(subject: Subject, places: list[World]) -> Subject:
     """The subject with values of its own where it says nothing."""
-    observed = subject.method.tags.observed
-    if not isinstance(subject.function, Called) or observed is None:
+    if not isinstance(subject.function, Called) or subject.method.tags.observed is None:
         return subject
     first = watch(subject, places[0])
     if first is None:
         return subject
     subject, first = _one_for_all(subject, first)
-    seen = dict(observed(first.asked, first.looked, first.world.x, first.output))
-    free = [n for n in seen if not subject.accepts(n) and n not in subject.params and seen[n]]
-    read = _followed(subject, first, {name: list(seen[name]) for name in free})
+    read = _read(subject, first)
     chosen = next(_fitting(subject, first, read), {n: values[0] for n, values in read.items()})
     return replace(subject, own=chosen)
+
+
+def statable(subject: Subject, failing: Sequence[World]) -> dict[str, Any]:
+    """Parameters under which code of our own signature is right wherever it failed; else none.
+
+    Who writes our signature says what it does where it cannot be told: it is helped to say so.
+    """
+    if isinstance(subject.function, Called) or not failing:
+        return {}
+    first = watch(subject, failing[0])
+    read = {} if first is None else _read(subject, first)
+    if first is None or not read:
+        return {}
+    for chosen in _fitting(subject, first, read):
+        if any(callable(value) for value in chosen.values()):
+            continue
+        candidate = replace(subject, own=chosen)
+        with contextlib.suppress(CheckFailed, Skipped, ValueError, TypeError):
+            if all(agrees(candidate, world) for world in failing):
+                return chosen
+    return {}
+
+
+def _read(subject: Subject, first: Watched) -> dict[str, list[Any]]:
+    """What may be its values of the parameters that it cannot be told and nobody stated."""
+    observed = subject.method.tags.observed
+    if observed is None:
+        return {}
+    seen = dict(observed(first.asked, first.looked, first.world.x, first.output))
+    free = [n for n in seen if not subject.accepts(n) and n not in subject.params and seen[n]]
+    return _followed(subject, first, {name: list(seen[name]) for name in free})
 
 
 def _one_for_all(subject: Subject, first: Watched) -> tuple[Subject, Watched]:
@@ -138,16 +169,27 @@ def _agree(subject: Subject, output: Tensor, expected: Tensor) -> bool:
 
 def told(subject: Subject) -> str:
     """Its own values that are not our defaults, in words; "" where there are none."""
-    defaults = subject.method.defaults
+    defaults = _defaults(subject)
     other = {n: v for n, v in subject.own.items() if not _default(v, defaults[n])}
     if not other:
         return ""
     theirs = ", ".join(f"{name}={in_words(value)}" for name, value in other.items())
     ours = ", ".join(f"{name}={in_words(defaults[name])}" for name in other)
-    return f"it cannot be told, and is checked with, {theirs}, where ours defaults to {ours}"
+    return f"checked as {subject.method.name} with {theirs}, where ours defaults to {ours}"
+
+
+def _defaults(subject: Subject) -> dict[str, Any]:
+    """Our defaults; a step that follows epsilon as the formula that it is."""
+    defaults, recipe = dict(subject.method.defaults), subject.method.tags.recipe
+    if defaults.get("step_size", 0) is None and recipe is not None:
+        found = recipe(torch.zeros(1, 1, 1, 1), (0.0, 1.0), **defaults)
+        defaults["step_size"] = Formula(found.step / found.epsilon)
+    return defaults
 
 
 def _default(value: Any, default: Any) -> bool:
+    if isinstance(value, Formula) and isinstance(default, Formula):
+        return str(value) == str(default)
     if isinstance(value, float) and isinstance(default, float):
         return abs(value - default) <= SAME * abs(default)
     return bool(value == default)

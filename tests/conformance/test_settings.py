@@ -9,6 +9,7 @@ from torch.nn import functional as F
 import bridge
 from bridge.conformance import _prepare, check
 from bridge.conformance.settings import Formula, in_words, told
+from tests.examples.textbook import my_ig
 from tests.networks import Plain, images, seeded
 
 
@@ -49,7 +50,7 @@ def test_a_step_of_its_own_is_read_and_told(size, words):
     report = check(without_alpha(size), "bim")
     assert report.passed, str(report)
     assert words in report.called
-    assert "ours defaults to step_size=None" in report.called
+    assert "ours defaults to step_size=epsilon / 5" in report.called
 
 
 def test_a_step_that_it_is_told_and_ignores_is_a_deviation():
@@ -68,7 +69,10 @@ def test_code_of_our_signature_states_what_it_does():
     def mine(model, x, labels, *, epsilon):
         return ascent(lambda eps, iters, alpha: eps / 4)(model, x, labels, epsilon, 7)
 
-    assert not check(mine, "bim").passed
+    report = check(mine, "bim")
+    assert not report.passed
+    rule = check(my_ig, "integrated_gradients")
+    assert rule.cause.endswith("it is right: params={'method': 'riemann_left'}")
 
 
 def test_steps_and_rule_of_a_path_are_read():
@@ -110,4 +114,4 @@ def test_values_are_written_as_people_write_them():
     assert str(Formula(0.25)) == "epsilon / 4"
     assert str(Formula(2.5, over_steps=True)) == "2.5 epsilon / steps"
     subject, _ = _prepare(without_alpha(lambda e, n: e / 4), "bim", None, None, {}, 0, 10.0)
-    assert told(subject).startswith("it cannot be told, and is checked with, step_size=epsilon / 4")
+    assert told(subject).startswith("checked as bim with step_size=epsilon / 4, where")
