@@ -44,7 +44,7 @@ OWN_NORMS = {
 UNCLIPPED_START = "it does not clip the start"
 START = {"start-clipped": Trap("the start leaves the bounds and is clipped", (UNCLIPPED_START,))}
 FROM_STARTS = (*BOTH_WAYS, {"targeted": False, "restarts": 2}, {"random_start": False})
-LINF_CASE = {"epsilon": 0.125, "steps": 4, "step_size": 0.0625}
+LINF_CASE = {"epsilon": 0.125, "steps": 5, "step_size": 0.0625}
 L2_CASE = {"epsilon": 0.75, "steps": 4, "step_size": 0.3125}
 
 

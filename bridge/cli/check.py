@@ -12,13 +12,13 @@ from bridge.cli._terminal import usage_errors
 
 
 @click.command()
-@click.argument("function", metavar="FILE_OR_MODULE:FUNCTION", required=False)
+@click.argument("function", metavar="[FILE_OR_MODULE:FUNCTION]", required=False)
 @click.option(
     "--as",
     "method",
     required=True,
     metavar="METHOD",
-    help="The method that the function claims to be.",
+    help="The method that the function, or the outputs, claim to be.",
 )
 @click.option(
     "--param",
@@ -61,8 +61,8 @@ def check(
     Exit code 0 when it passes, 1 when a check fails, 2 for wrong usage. For example:
     gradbridge check mine.py:my_fgsm --as fgsm
 
-    Code in another framework: compute the cases of `gradbridge vectors --out DIR`, then
-    gradbridge check --outputs mine.npz --as fgsm --vectors DIR
+    Code in another framework: compute the cases of `gradbridge vectors --out DIR`, save what comes
+    out by case id, then gradbridge check --outputs mine.npz --as fgsm --vectors DIR
     """
     import bridge
     from bridge.load import load_object

@@ -93,7 +93,8 @@ def make(method: Method, network: str, number: int, params: Mapping[str, Any]) -
 
 def _of_loss(method: Method) -> bool:
     """Whether it follows a loss, whose gradient vanishes where a softmax saturates."""
-    return method.kind == "attack" or method.reference is loss_gradient
+    follows = method.kind == "attack" and method.tags.gradient
+    return follows or method.reference is loss_gradient
 
 
 def _targets(method: Method, model: Any, x: Tensor, targeted: bool) -> tuple[Tensor, float]:
@@ -125,7 +126,7 @@ def _tolerance(single: float, moved: float, *, exact: bool) -> dict[str, Any]:
     close = moved <= STEADY
     return {
         "float64": CLOSE if close else float(f"1e{int(np.ceil(np.log10(8 * moved)))}"),
-        "float32": FLOAT32 if single <= FLOAT32 / 80 else None,
+        "float32": FLOAT32 if single <= DECIDED else None,
         "why": "close" if close else "conditioned",
     }
 

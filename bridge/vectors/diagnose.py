@@ -75,7 +75,8 @@ def _changed(values: Array, expected: Array, x: Array, *, attack: bool) -> Itera
     ours, theirs = (expected - x, values - x) if attack else (expected, values)
     factor = float((theirs * ours).sum() / max(float(np.square(ours).sum()), 1e-300))
     largest = max(float(np.abs(theirs).max()), 1e-300)
-    if factor and np.abs(theirs - factor * ours).max() <= EXPLAINED * largest:
+    exact = np.abs(theirs - factor * ours).max() <= EXPLAINED * largest
+    if exact and factor and abs(factor - 1) > NEARLY:
         what = "the right perturbation" if attack else "the right answer"
         yield f"it is {what} times a constant factor"
     for down, right in SHIFTS if expected.ndim == 4 else ():
@@ -103,17 +104,23 @@ def _nearly(values: Array, expected: Array, scale: Array) -> Iterator[str]:
 
 def _rearranged(values: Array, expected: Array) -> Iterator[str]:
     """The right numbers in other places."""
-    if expected.ndim != 4:
-        return
-    last = expected.transpose(0, 2, 3, 1)
-    within = EXPLAINED * max(float(np.abs(expected).max()), 1e-300)
-    if values.shape == last.shape and np.abs(values - last).max() <= within:
-        yield "its channels are last, (n, h, w, c)"
-    elif values.shape == expected.shape and (
-        np.abs(values - last.reshape(expected.shape)).max() <= within
-    ):
-        yield "its channels are last in memory, (n, h, w, c)"
-    elif values.size == expected.size and (
-        np.abs(values.ravel() - expected.ravel()).max() <= within
-    ):
+    if expected.ndim == 4:
+        last = expected.transpose(0, 2, 3, 1)
+        swapped = expected.transpose(0, 1, 3, 2)
+        for sentence, other in (
+            ("its channels are last, (n, h, w, c)", last),
+            ("its rows and columns are swapped", swapped),
+            ("its channels are in reverse order", expected[:, ::-1]),
+            ("its images are in reverse order", expected[::-1]),
+            ("its channels are last in memory, (n, h, w, c)", last.reshape(expected.shape)),
+            ("its rows and columns are swapped in memory", swapped.reshape(expected.shape)),
+        ):
+            if _same(values, other):
+                yield sentence
+    if values.shape != expected.shape and _same(values.ravel(), expected.ravel()):
         yield "the numbers are right, the shape is not"
+
+
+def _same(values: Array, other: Array) -> bool:
+    within = EXPLAINED * max(float(np.abs(other).max()), 1e-300)
+    return values.shape == other.shape and float(np.abs(values - other).max()) <= within

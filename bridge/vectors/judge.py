@@ -17,6 +17,7 @@ from bridge.vectors.diagnose import causes, gap, scales, unfit
 from bridge.vectors.read import Array, Told, load_outputs, reader, told
 
 NOT_ANSWERED = "no output of this name"
+ALIKE = 3  # causes that explain as much, at most
 GATHERED = 1.5  # as many pass elsewhere: a third at least
 
 
@@ -140,18 +141,20 @@ def _judge(found: Told, case: Mapping[str, Any], output: Array | None, partial: 
 
 
 def _cause(failed: list[Judged]) -> str:
-    """What explains most failures, "" where there is none."""
+    """What explains most failures, "" where there is none; several where they cannot be told."""
     if not failed:
         return ""
     counts = Counter(cause for each in failed for cause in dict.fromkeys(each.causes))
-    if counts:
-        cause, count = counts.most_common(1)[0]  # among equals the first seen, the simplest
-        return f"{cause} ({count} of {len(failed)} failures)"
-    answered = [each for each in failed if each.result.message != NOT_ANSWERED]
+    most = max(counts.values(), default=0)
+    if most:
+        causes = [cause for cause, count in counts.items() if count == most][:ALIKE]
+        return f"{', or '.join(causes)} ({most} of {len(failed)} failures)"
+    answered = [each.result for each in failed if each.result.message != NOT_ANSWERED]
     if not answered:
         return f"{len(failed)} cases have no output"
-    if not any(each.result.figures for each in answered):
-        return answered[0].result.message
+    unfit = [result.message for result in answered if not result.figures]
+    if unfit:
+        return f"{unfit[0]} ({len(unfit)} of {len(failed)} failures)"
     return "cause not recognised: the outputs are none of the known mistakes"
 
 
@@ -162,7 +165,8 @@ def _gathered(found: Told, judged: list[Judged]) -> str:
     for trap, text in found.traps.items():
         inside = [each.result.status == "failed" for each in answered if trap in each.traps]
         outside = [each.result.status == "failed" for each in answered if trap not in each.traps]
-        if len(inside) > 1 and all(inside) and sum(outside) * GATHERED < len(outside):
+        few = sum(outside) * GATHERED < len(outside) if len(inside) > 1 else not any(outside)
+        if inside and all(inside) and few:
             told_of.append((sum(outside) / len(outside), f"all {len(inside)} of {trap} ({text})"))
     return f"failures gather: {min(told_of)[1]}" if told_of else ""
 

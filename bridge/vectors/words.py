@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from bridge.core.tags import Trap
 
+HOW = (
+    "networks.json lists each network's layers, in order, and `operations` says what they do; "
+    "networks.safetensors has their weights by network/layer.part, images.safetensors three images "
+    "a network. All numbers are float64 and the same in float32.",
+    "METHOD.json lists the cases of a method, each a network with parameters; METHOD.safetensors "
+    "has their tensors by id/name: `target` (a class an image), `expected`, and what the method "
+    "would draw at random. `definitions` says what is to be computed.",
+    "Begin with logits, gradient and loss_gradient: where these are wrong, all else will be.",
+    "Compare by `tolerances`; or save the outputs by case id as .npz or .safetensors, and "
+    "gradbridge check --outputs FILE --as METHOD --vectors FOLDER names the mistake.",
+    "id/wrong are the prints of wrong answers, a row each, and `wrong` of the case their places in "
+    "`mistakes` of the method; `traps` are what the case catches many with.",
+)
+
 OPERATIONS = {
     "layout": "images are (n, channels, rows, columns) in C order; `inputs` names earlier layers, "
     "x is the image; the last layer gives the logits",
@@ -33,7 +47,7 @@ TOLERANCES = {
     "answer by less than 1e-10, so that no decision hangs by a thread",
     "conditioned": "eight times what the answer moves by when weights move by 1e-11, or when "
     "1 - p of a saturated softmax keeps the digits that float64 leaves it; as a power of ten",
-    "float32": "1e-4, 80 times the reference's own float32 error at least; null where float32 "
+    "float32": "1e-4, ten times the reference's own float32 error at least; null where float32 "
     "changes a decision (the sign of a tiny gradient): such outputs are not judged in float32",
 }
 

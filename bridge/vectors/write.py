@@ -21,7 +21,7 @@ from bridge.vectors.case import Case, LeftOut, make
 from bridge.vectors.modules import weights
 from bridge.vectors.networks import NETWORKS, images
 from bridge.vectors.prints import DEFINITION, FACTORS
-from bridge.vectors.words import CONDITIONS, OPERATIONS, TOLERANCES, TRAPS
+from bridge.vectors.words import CONDITIONS, HOW, OPERATIONS, TOLERANCES, TRAPS
 
 FORMAT = 1  # how to read the files
 # Of what is in them. Patch: wording. Minor: cases added; an id is never used again. Major: an
@@ -92,6 +92,7 @@ def files(methods: Iterable[str] | None = None) -> dict[str, bytes]:
         "format": FORMAT,
         "version": VERSION,
         "licence": LICENCE,
+        "how": HOW,
         "operations": OPERATIONS,
         "definitions": {m.name: m.cases.definition for m in chosen if m.cases},
         "tolerances": TOLERANCES,

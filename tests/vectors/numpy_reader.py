@@ -7,7 +7,7 @@ Neither torch nor bridge: what somebody without either would write who reads ind
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -441,24 +441,31 @@ def corners(x: Array, window: list[int], stride: list[int]) -> Iterator[tuple[in
     yield from ((top, left) for top in rows for left in columns)
 
 
-def answers(folder: Path, make: Callable[..., Any] = Methods) -> dict[str, Array]:
-    """The output of every case, by its id."""
-    index, networks = (
+def answers(
+    folder: Path,
+    make: Callable[..., Any] = Methods,
+    *,
+    networks: Iterable[str] = (),
+    methods: Iterable[str] = (),
+) -> dict[str, Array]:
+    """The output of every case by its id, or of those of these networks and methods."""
+    index, layers = (
         json.loads((folder / name).read_text()) for name in ("index.json", "networks.json")
     )
     weights, images = (load_file(folder / f"{name}.safetensors") for name in ("networks", "images"))
-    methods = {}
-    for name, network in networks.items():
+    made, found = {}, {}
+    for name in networks or layers:
         mine = {k.partition("/")[2]: v for k, v in weights.items() if k.startswith(f"{name}/")}
-        methods[name] = make(network, mine)
-    found = {}
-    for name in index["cases"]:
+        made[name] = make(layers[name], mine)
+    for name in methods or index["cases"]:
         told = load_file(folder / f"{name}.safetensors")
         for case in json.loads((folder / f"{name}.json").read_text())["cases"]:
+            if case["network"] not in made:
+                continue
             tensors = {
                 key: told[f"{case['id']}/{key}"] for key in case["tensors"] if key != "expected"
             }
             target, x = tensors.pop("target"), images[case["network"]]
-            function = getattr(methods[case["network"]], name)
+            function = getattr(made[case["network"]], name)
             found[case["id"]] = np.asarray(function(x, target, **case["parameters"], **tensors))
     return found
