@@ -218,24 +218,25 @@ def main(only: str) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     path = RESULTS / "models.json"
-    rows: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     for entry in entries():
         key = f"{entry.library}/{entry.name}"
-        if only not in key if only else key in rows:
+        if only not in key if only else key in _read(path):
             continue
         try:
-            rows[key] = row(entry)
+            made = row(entry)
         except Exception as error:
-            rows[key] = {
-                "library": entry.library,
-                "model": entry.name,
-                "size": entry.size,
-                "error": describe(error),
-            }
+            made = {"library": entry.library, "model": entry.name, "size": entry.size}
+            made["error"] = describe(error)
         gc.collect()
-        click.echo(f"{key}: {rows[key].get('layer', rows[key].get('error', 'refused'))}")
-        path.write_text(json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
+        click.echo(f"{key}: {made.get('layer', made.get('error', 'refused'))}")
+        rows = dict(sorted({**_read(path), key: made}.items()))  # another run may have written
+        path.write_text(json.dumps(rows, indent=1) + "\n")
         (RESULTS / "models.md").write_text(table(list(rows.values())))
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    return found
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ class ModelChoice:
     )
     layer: str | None = option(
         "--layer",
-        help="The layer that Grad-CAM explains [default: the last with a spatial output].",
+        help="The layer that Grad-CAM explains [default: found, and proved].",
     )
     device: str = device_option()
     dtype: str = option(

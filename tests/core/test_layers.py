@@ -210,6 +210,18 @@ def test_channels_that_are_joined_and_weights_that_are_computed_keep_places():
     assert (found.name, found.proof) == ("joined", "operations")
 
 
+def test_a_grid_that_only_a_convolution_speaks_for_is_warned_about_once():
+    class Blended(nn.Module):
+        def forward(self, h: Tensor) -> Tensor:
+            return h.mean((2, 3), keepdim=True).expand_as(h).contiguous()
+
+    convolution, head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(1152, 4)
+    model = bridge.wrap(nn.Sequential(convolution, Blended(), nn.Flatten(), head).eval())
+    with pytest.warns(bridge.BridgeWarning, match="explains 1: 8 channels.*unproven"):
+        bridge.run("layer_gradcam", model, images(), LABELS)
+    assert model.grid_layer(images()).proof == "unproven"  # and no warning, which would fail here
+
+
 def test_a_head_of_zeros_leaves_what_the_structure_tells():
     network = seeded(Plain)
     nn.init.zeros_(network[9].weight)
