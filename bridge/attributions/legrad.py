@@ -7,15 +7,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bridge.attributions._attention import plain, proved, sized, weights_and_gradients
+from bridge.attributions._attention import plain, sized, weights_and_gradients
 from bridge.attributions._blocks import blocks, given_by, logits_after
-from bridge.core.attention import Explicit
+from bridge.core.attention import Explicit, prove
 from bridge.core.gradients import target_logits
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import attribution
 
 
-@attribution("legrad", paper="arXiv:2404.03214", needs=("tokens",))
+def typical(x: Tensor, classes: int, **_: object) -> tuple[float, float]:
+    """A model of twelve layers, as most are: two passes, and the scores of each layer."""
+    return 14, 12
+
+
+@attribution("legrad", paper="arXiv:2404.03214", needs=("tokens",), typical=typical)
 def legrad(model: ModelAdapter, x: Tensor, target: Tensor, *, upsample: bool = False) -> Tensor:
     """mean_l mean_h,q (d s_l / d A_l)+, s_l the logit of layer l's mean token: (n, 1, h, w).
 
@@ -39,8 +44,9 @@ def _sensitivity(
     """Every layer's attention A_l, and d s_l / d A_l, s_l the logit of what `pool` makes of it."""
     layers = blocks(model, x)
     mode = Explicit()
-    with given_by(layers) as outputs:
-        proved(model, x.detach().requires_grad_(), mode)
+    with given_by(layers) as outputs, mode:
+        own = model(x.detach().requires_grad_())
+    prove(model, x, own, mode, half=model.facts(x).half)
     # One pass for all layers: what follows the last block sees them as so many images.
     logits = logits_after(model, x, layers[-1], torch.cat([pool(tokens) for tokens in outputs]))
     scores = target_logits(logits, target.repeat(len(layers)))

@@ -36,6 +36,7 @@ def requires(x: Tensor, *, n_steps: int, baseline: float | Tensor, method: str, 
     axioms=("linearity",),
     quick={"n_steps": 12},
     quickest={"n_steps": 3},
+    typical=lambda x, classes, *, n_steps, **_: (n_steps + 2, n_steps),
 )
 def token_integrated_gradients(
     model: ModelAdapter,

@@ -125,13 +125,18 @@ def _opened(function: types.FunctionType) -> Callable[..., Any]:
 
 
 def explicit(model: Logits, x: Tensor, mode: Explicit, *, half: bool = False) -> Tensor:
-    """The logits of a pass inside `mode`, with their graph: proved to be the model's own.
-
-    Raises ValueError where they differ by more than rounding (`half`: of 16 bits), or no attention
-    was seen.
-    """
+    """The logits of a pass inside `mode`, with their graph: see `prove`, and what it raises."""
     with mode:
         logits = model(x)
+    prove(model, x, logits, mode, half=half)
+    return logits
+
+
+def prove(model: Logits, x: Tensor, logits: Tensor, mode: Explicit, *, half: bool = False) -> None:
+    """Raise ValueError unless the logits of a pass inside `mode` are the model's own.
+
+    They may differ by rounding (`half`: of 16 bits). Or where no attention was seen in that pass.
+    """
     check_seen(mode)
     with torch.no_grad():
         own = model(x.detach())
@@ -144,7 +149,6 @@ def explicit(model: Logits, x: Tensor, mode: Explicit, *, half: bool = False) ->
             f"torch is computed step by step, more than rounding ({allowed:.0e} of them): its "
             "attention cannot be looked at"
         )
-    return logits
 
 
 def check_seen(mode: Explicit) -> None:
