@@ -46,6 +46,12 @@ def plain(each: Tensor, x: Tensor) -> Tensor:
     return by_head(each.detach(), len(x)).to(x)
 
 
+def times(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b in their own precision, also under autocast."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b
+
+
 def to_image(model: ModelAdapter, x: Tensor, relevance: Tensor, upsample: bool) -> Tensor:
     """(n, tokens, tokens), to each token from each: the map of what the logits are read from.
 

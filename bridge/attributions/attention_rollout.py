@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bridge.attributions._attention import to_image, weights
+from bridge.attributions._attention import times, to_image, weights
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Domain
 from bridge.core.registry import attribution
@@ -64,7 +64,7 @@ def _product(layers: list[Tensor]) -> Tensor:
     """A_L ... A_2 A_1."""
     total = layers[0]
     for layer in layers[1:]:
-        total = layer @ total
+        total = times(layer, total)
     return total
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bridge.attributions._attention import one_gradient, to_image, weights_and_gradients
+from bridge.attributions._attention import one_gradient, times, to_image, weights_and_gradients
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import attribution
 
@@ -41,7 +41,7 @@ def _added(layers: list[Tensor]) -> Tensor:
     """R <- R + A R for each of the layers, (n, tokens, tokens)."""
     relevance = torch.eye(layers[0].shape[-1]).to(layers[0]).expand_as(layers[0])
     for layer in layers:
-        relevance = relevance + layer @ relevance
+        relevance = relevance + times(layer, relevance)
     return relevance
 
 

@@ -218,7 +218,10 @@ def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
         try:
             model.tokens(x)
         except ValueError as error:
-            raise ValueError(f"{method.name} cannot run on {model.name}: {error}") from error
+            raise ValueError(
+                f"{method.name} needs attention over cells of the image, which {model.name} has "
+                f"not: {error}"
+            ) from error
     if "relu" in method.needs:
         modules = model.facts(x).relu_calls
         functional = model.facts(x).relu_operations - modules

@@ -389,6 +389,15 @@ def test_the_model_itself_is_not_touched_and_its_logits_stay_within_rounding():
     assert all(torch.allclose(each.sum(-1), torch.ones(3, 2, 10)) for each in mode.weights)
 
 
+def test_maps_are_computed_in_the_images_precision_under_autocast():
+    model, x = bridge.wrap(seeded(Attentive)), images()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for name in ON_TOKENS:
+            found = output(name, model, x, torch.tensor([0, 1, 2]))
+            assert found.dtype == torch.float32
+            assert not torch.equal(found, found.bfloat16().float())
+
+
 def test_tokens_are_found_once_and_said():
     model, x = bridge.wrap(seeded(Distilled, 3)), images(2, (3, 10, 8))
     found = model.tokens(x)
