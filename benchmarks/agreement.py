@@ -25,10 +25,14 @@ PICTURED = ("integrated_gradients", "layer_gradcam", "occlusion", "guided_backpr
 def fewer(side: int) -> dict[str, dict]:
     """Small parameters by the methods' tags: how often the loops go round, nothing else.
 
-    On 224 pixels the whole default takes an hour on two cores.
+    On 224 pixels the whole default takes an hour on two cores. No network here has attention.
     """
     found = map(bridge.registry.get, bridge.methods())
-    return {m.name: m.small("quickest", side) | m.small("quick", side) for m in found}
+    return {
+        m.name: m.small("quickest", side) | m.small("quick", side)
+        for m in found
+        if not m.needs & {"attention", "tokens"}
+    }
 
 
 def worlds(loaders: ModuleType) -> dict[str, tuple]:

@@ -32,6 +32,7 @@ from torch import Tensor
 
 import bridge
 from bridge.core.model import ModelAdapter
+from bridge.core.preflight import without_attention
 from bridge.core.registry import get, methods
 from bridge.core.types import Unsupported
 from bridge.record.manifest import installed
@@ -99,6 +100,8 @@ def twins_once(world: World) -> float:
     total = 0.0
     for name in methods():
         method = get(name)
+        if without_attention(method, model, x):
+            continue
         sizes: tuple[Any, ...] = (None,)
         if method.kind == "attack" and not method.minimal:
             sizes = EPSILONS[method.norm or "linf"]

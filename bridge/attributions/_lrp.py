@@ -97,7 +97,7 @@ def _alike(a: Tensor, b: Tensor) -> bool:
 
 
 def _layer_norm(
-    x: Tensor,
+    input: Tensor,
     normalized_shape: Any,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -105,25 +105,25 @@ def _layer_norm(
 ) -> Tensor:
     """(x - mean) / sigma with sigma constant."""
     axes = tuple(range(-len(normalized_shape), 0))
-    centred = x - x.mean(axes, keepdim=True)
+    centred = input - input.mean(axes, keepdim=True)
     normal = centred / (centred.square().mean(axes, keepdim=True) + eps).sqrt().detach()
     normal = normal if weight is None else normal * weight
     return normal if bias is None else normal + bias
 
 
 def _rms_norm(
-    x: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
+    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
     """x / sqrt(mean x^2) with the root constant."""
     axes = tuple(range(-len(normalized_shape), 0))
-    eps = torch.finfo(x.dtype).eps if eps is None else eps
-    normal = x / (x.square().mean(axes, keepdim=True) + eps).sqrt().detach()
+    eps = torch.finfo(input.dtype).eps if eps is None else eps
+    normal = input / (input.square().mean(axes, keepdim=True) + eps).sqrt().detach()
     return normal if weight is None else normal * weight
 
 
-def _by_share(function: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _by_share(function: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """x * (f(x) / x) with the share constant."""
     kwargs.pop("inplace", None)
-    given = x.detach()
+    given = input.detach()
     share = function(given, *args, **kwargs) / given
-    return x * torch.where(given == 0, torch.full_like(given, 0.5), share)
+    return input * torch.where(given == 0, torch.full_like(given, 0.5), share)

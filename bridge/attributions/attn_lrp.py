@@ -21,12 +21,12 @@ def attn_lrp(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
     """x * d logit_t / d x, products halved, norms and f(x) / x constant: same shape as x.
 
     Both factors of a product of activations (queries and keys, weights and values, a gate and what
-    it gates) get half of the relevance R; the softmax s of scores z passes z (R - s sum R), which
-    is its own gradient; sigma of layer norm and the share f(x) / x of GELU and SiLU are constants.
-    Relevance sums to the logit less what comes from biases, class token, positions, and the softmax
-    (its linear term keeps R only about 0). x is in pixel units, and subtracting the mean is a bias.
-    Achtibat et al. 2024, with the epsilon rule at epsilon 0. Raises ValueError where the model's
-    logits change when it is computed so.
+    it gates, QuickGELU written out) get half of the relevance R; the softmax s of scores z passes
+    z (R - s sum R), which is its own gradient; sigma of layer norm and the share f(x) / x of GELU
+    and SiLU are constants. Relevance sums to the logit less what comes from biases, class token,
+    positions, and the softmax (which is not linear in its scores). x is in pixel units, and
+    subtracting the mean is a bias. Achtibat et al. 2024, with the epsilon rule at epsilon 0. Raises
+    ValueError where the model's logits change when it is computed so.
     """
     return x * modified_gradient(model, x, target, Relevance(constant=False))
 

@@ -23,9 +23,9 @@ def cp_lrp(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
     Constant are the softmax of attention, sigma of layer norm and the share f(x) / x of GELU and
     SiLU; what is left is linear in x, so that relevance sums to the logit less what comes from
     biases, class token and positions. x is in pixel units, and subtracting the mean is a bias.
-    Gated layers pass half to each factor. Ali et al. 2022, with the identity rule of Achtibat et
-    al. 2024 for activations. Raises ValueError where the model's logits change when it is computed
-    so.
+    Both factors of a product (a gate and what it gates, QuickGELU written out) get half. Ali et
+    al. 2022, with the identity rule of Achtibat et al. 2024 for activations. Raises ValueError
+    where the model's logits change when it is computed so.
     """
     return x * modified_gradient(model, x, target, Relevance(constant=True))
 

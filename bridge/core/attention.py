@@ -46,8 +46,9 @@ class Explicit(TorchFunctionMode):
             return self.attend(*args, **kwargs)
         if function is F.multi_head_attention_forward:
             return self._multi_head(*args, **kwargs)
-        if function in SOFTMAX and _over_keys(args, kwargs):
-            return self._softmax(args[0], function(*args, **kwargs))
+        if function in SOFTMAX and _over_keys(*args, **kwargs):
+            scores = args[0] if args else kwargs["input"]
+            return self._softmax(scores, function(*args, **kwargs))
         output = function(*args, **kwargs)
         if function in CONVOLUTION and output.ndim == 4:
             self.grids.append((output.shape[2], output.shape[3]))
@@ -107,10 +108,9 @@ class Explicit(TorchFunctionMode):
         return output, self.weights[-1].mean(1) if averaged else self.weights[-1]
 
 
-def _over_keys(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+def _over_keys(input: Tensor, dim: int | None = None, *_: Any, **__: Any) -> bool:
     """Whether a softmax may be one of attention: over the last axis of (..., queries, keys)."""
-    axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
-    return args[0].ndim > 2 and axis in (-1, args[0].ndim - 1)
+    return input.ndim > 2 and dim in (-1, input.ndim - 1)
 
 
 @cache
