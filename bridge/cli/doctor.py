@@ -10,10 +10,8 @@ from typing import Any
 
 import click
 
-from bridge.cli._options import ModelChoice, fitting, fitting_images, gather, option
+from bridge.cli._options import ModelChoice, fitting, fitting_images, gather, option, size_option
 from bridge.cli._terminal import usage_errors
-
-IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,8 @@ class Patient(ModelChoice):
     data: str | None = option(
         "--data", metavar="SOURCE", help="Images to show it, as for compare [default: fit it]."
     )
-    size: int | None = option(
-        "--size", type=int, help="Resize the shorter side to this and crop the centre."
-    )
+    count: int = option("-n", "--images", default=4, show_default=True, help="How many images.")
+    size: int | None = size_option()
 
     def examine(self) -> Any:
         """What is found out about it, a `ModelReport`."""
@@ -49,7 +46,7 @@ class Patient(ModelChoice):
         source = self.data or (own if self.source.startswith("zoo:") or self.size else None)
         if source is None:
             return bridge.check_model(model)
-        x, _ = first_of(fitting(model, source, self.size), IMAGES)
+        x, _ = first_of(fitting(model, source, self.size), self.count)
         return bridge.check_model(model, x.to(model.device, getattr(torch, self.dtype)))
 
 
