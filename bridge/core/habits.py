@@ -22,6 +22,15 @@ Model = Callable[[Tensor], Tensor]
 EXACT = {torch.float64: 1e-9, torch.float32: 1e-4}
 COARSE = 0.03
 
+CHANGING = (
+    "the same images get other logits each time (by {:.0e} of the largest): noise, dropout that "
+    "stays on, or a count of calls"
+)
+OF_OTHERS = (
+    "an image's logits depend on the other images of its batch (by {:.0e} of the largest): "
+    "statistics of the batch, images that are mixed, or their places"
+)
+
 
 @dataclass(frozen=True)
 class Habits:
@@ -64,8 +73,9 @@ def _seen(model: Model, x: Tensor, bounds: tuple[float, float], half: bool) -> H
         with torch.enable_grad():
             logits = model(leaf)
     except Exception:
-        only = _logits(model, mixed) is None and _logits(model, x) is not None
-        return Habits(batch=len(x) if only else None)
+        if _logits(model, mixed) is not None or _logits(model, x) is None:
+            return Habits()
+        return _of_one_size(model, x, mixed[:1], half)
     differentiable, expected = _reach(logits, leaf), logits.detach()
     alone = _logits(model, mixed[1:].flip(0))
     if alone is None:
@@ -77,16 +87,26 @@ def _seen(model: Model, x: Tensor, bounds: tuple[float, float], half: bool) -> H
         return Habits(differentiable=differentiable)
     again = _logits(model, mixed)
     if again is not None and _gap(again, expected) > limit:
-        on = (
-            f"the same images get other logits each time (by {_gap(again, expected):.0e} of the "
-            "largest): noise, dropout that stays on, or a count of calls"
-        )
+        on = CHANGING.format(_gap(again, expected))
     else:
-        on = (
-            f"an image's logits depend on the other images of its batch (by {gap:.0e} of the "
-            "largest): statistics of the batch, images that are mixed, or their places"
-        )
+        on = OF_OTHERS.format(gap)
     return Habits(on, differentiable=differentiable)
+
+
+def _of_one_size(model: Model, x: Tensor, other: Tensor, half: bool) -> Habits:
+    """The habits of a model that takes as many images as `x` only: again, and beside `other`."""
+    leaf = x.clone().requires_grad_()
+    with torch.enable_grad():
+        logits = model(leaf)
+    found = Habits(differentiable=_reach(logits, leaf), batch=len(x))
+    expected = logits.detach()
+    limit = COARSE if half or x.device.type != "cpu" else EXACT.get(expected.dtype, COARSE)
+    again, beside = _logits(model, x), _logits(model, torch.cat([other, x[1:]]))
+    if again is not None and (gap := _gap(again, expected)) > limit:
+        return replace(found, depends_on=CHANGING.format(gap))
+    if beside is not None and len(x) > 1 and (gap := _gap(beside[1:], expected[1:])) > limit:
+        return replace(found, depends_on=OF_OTHERS.format(gap))
+    return found
 
 
 def _moved(x: Tensor, bounds: tuple[float, float]) -> Tensor:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import logging
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,18 @@ def nearest(name: str, known: list[str]) -> str:
     """What to say of a name that is not known: the nearest ones, "" where none is near."""
     near = difflib.get_close_matches(name, known)
     return f": did you mean {' or '.join(near)}?" if near else ""
+
+
+@contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Inside, the hub tells of no request that failed: what it raises in the end says that."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def missing(package: str, extra: str) -> ValueError:

@@ -342,3 +342,19 @@ def test_a_model_that_breaks_now_and_then_is_not_taken_for_one_of_one_batch_size
         return self.inner(x)
 
     assert bridge.wrap(Does(breaks)).habits(images()).batch is None
+
+
+def of_two_images(network: nn.Module) -> nn.Module:
+    return torch.export.export(network, (images(2),)).module()
+
+
+def test_a_model_of_one_batch_size_is_looked_at_in_that_size():
+    x = images(2)
+    noisy = of_two_images(seeded(Plain).train())  # dropout and batch norm are built in
+    assert "get other logits each time" in bridge.wrap(noisy).habits(x).depends_on
+    still = seeded(Plain)
+    quiet = bridge.wrap(of_two_images(still)).habits(x)
+    assert (quiet.depends_on, quiet.batch, quiet.differentiable) == ("", 2, True)
+    mixing = nn.Sequential(still, nn.BatchNorm1d(4, affine=False, track_running_stats=False))
+    found = bridge.wrap(of_two_images(mixing)).habits(x)
+    assert "depend on the other images of its batch" in found.depends_on

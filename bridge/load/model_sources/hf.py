@@ -11,7 +11,7 @@ from PIL import Image
 
 from bridge.core.resizing import Resizing
 from bridge.load.images import to_tensor
-from bridge.load.models import Loaded, downloading, missing, model_source
+from bridge.load.models import Loaded, downloading, missing, model_source, quiet_hub
 
 SHAPE = (300, 400)  # of the picture that a processor is shown
 LARGE = 384
@@ -27,11 +27,12 @@ def hf(name: str, pretrained: bool) -> Loaded:
         raise missing("transformers", "hf") from error
     classifier = transformers.AutoModelForImageClassification
     try:
-        config = transformers.AutoConfig.from_pretrained(name)
-        if pretrained:
-            module = classifier.from_pretrained(name, use_safetensors=True)
-        else:
-            module = classifier.from_config(config)
+        with quiet_hub():
+            config = transformers.AutoConfig.from_pretrained(name)
+            if pretrained:
+                module = classifier.from_pretrained(name, use_safetensors=True)
+            else:
+                module = classifier.from_config(config)
     except Exception as error:  # a file of any form may be behind a name
         if "connect" in str(error).lower() or isinstance(error, ConnectionError):
             instead = "the folder of a model that save_pretrained wrote, hf:FOLDER"

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.core.resizing import Resizing
 from bridge.load import names
-from bridge.load.models import Loaded, downloading, missing, model_source, nearest
+from bridge.load.models import Loaded, downloading, missing, model_source, nearest, quiet_hub
 
 
 @model_source("timm")
@@ -22,7 +22,8 @@ def timm(name: str, pretrained: bool) -> Loaded:
     except ImportError as error:
         raise missing("timm", "timm") from error
     try:
-        module: Any = library.create_model(name, pretrained=pretrained)
+        with quiet_hub():
+            module: Any = library.create_model(name, pretrained=pretrained)
     except RuntimeError as error:  # no such model, or none with weights
         known = nearest(name.partition(".")[0], library.list_models())
         raise ValueError(f"timm cannot build {name!r} ({error}){known}") from error
