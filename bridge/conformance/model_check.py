@@ -14,7 +14,7 @@ from bridge.core.examine import layer_in_words, remarks
 from bridge.core.gradients import input_gradient, predicted
 from bridge.core.habits import COARSE, EXACT
 from bridge.core.kinds import kind_of
-from bridge.core.model import ModelAdapter
+from bridge.core.model import ModelAdapter, logits_of
 from bridge.core.preflight import check_batch, check_needs
 from bridge.core.preflight import check_model as adapted
 from bridge.core.registry import get, methods
@@ -22,9 +22,11 @@ from bridge.core.resizing import Resizing
 from bridge.core.state import frozen, seeded
 from bridge.core.turns import turn
 from bridge.core.types import BridgeWarning
+from bridge.core.wide import wide
 from bridge.load import channels_of, load_batch
 
 FEW = 4  # images
+NONE = "do not reach the images"
 SIDES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 512)  # tried until the model takes one
 
 
@@ -32,9 +34,9 @@ SIDES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 512)  # tried until the model 
 def check_model(module: nn.Module, x: Tensor | None = None) -> ModelReport:
     """Is this classifier a function of one image, with finite gradients, the same in float64?
 
-    `module`: a model, wrapped or plain. `x`: images (n, c, h, w) as it takes them, of which four
-    are shown; without them photographs in the size of its own transform, else in the first usual
-    size that it takes. Some ten passes; no trace is left.
+    `module`: a model, wrapped or plain. `x`: images (n, c, h, w) as it takes them, of which it is
+    shown four (all, where it takes no other number); without them photographs in the size of its
+    own transform, else in the first usual size that it takes. Some ten passes; no trace is left.
 
     Returns a `ModelReport`, also of a model that cannot be used: its `error` says why. Raises
     TypeError for what is no module, ValueError for one without weights yet.
@@ -85,9 +87,9 @@ def _photographs(model: ModelAdapter) -> tuple[Tensor, str]:
     """A few in the model's own size, else in the first usual one that it takes."""
     own = model.resizing.result if model.resizing else None
     first: Exception | None = None
-    for high, wide in [own] if own else [(side, side) for side in SIDES]:
-        channels = channels_of(model) or 3
-        size = Resizing((high, wide), None)
+    channels = channels_of(model) or 3
+    for shape in [own] if own else [(side, side) for side in SIDES]:
+        size = Resizing(shape, None)
         x, _ = load_batch("samples:imagenet", FEW, size=size, channels=3 if channels == 3 else 1)
         low, top = model.bounds
         x = (low + (top - low) * x).expand(-1, channels, -1, -1)
@@ -105,6 +107,10 @@ def _photographs(model: ModelAdapter) -> tuple[Tensor, str]:
 def _seen(model: ModelAdapter, x: Tensor) -> dict[str, Any]:
     """What a few passes tell."""
     facts, habits = model.facts(x), model.habits(x)
+    few = x if habits.batch else x[:FEW]
+    with torch.no_grad(), seeded(0), frozen(model):
+        output = model.module(model.normalised(few))
+    logits = logits_of(output)
     for remark in remarks(model, x):  # which are told once a model only
         warnings.warn(remark, BridgeWarning, stacklevel=2)
     lacking = {}
@@ -114,33 +120,29 @@ def _seen(model: ModelAdapter, x: Tensor) -> dict[str, Any]:
         except ValueError as error:
             lacking[name] = str(error)
     return {
-        "images": tuple(x.shape),
-        "output": f"{facts.look_like or 'logits'}, {_form(model, x)}",
+        "images": tuple(few.shape),
+        "output": f"{facts.look_like or 'logits'}, {_form(output)}",
         "layer": layer_in_words(model, x),
         "relu_modules": facts.relu_calls,
         "relu_functions": max(0, facts.relu_operations - facts.relu_calls),
         "depends_on": habits.depends_on,
-        "gradients": _gradients(model, x) if habits.differentiable else "do not reach the images",
+        "gradients": _gradients(model, few, predicted(logits)) if habits.differentiable else NONE,
         "cannot_run": lacking,
-        **_in_float64(model, x),
+        **_in_float64(model, few, logits, coarse=facts.half or x.device.type != "cpu"),
     }
 
 
-@torch.no_grad()
-def _form(model: ModelAdapter, x: Tensor) -> str:
-    """What the user's own module returns, in words."""
-    with seeded(0), frozen(model):
-        output = model.module(model.normalised(x))
+def _form(output: Any) -> str:
+    """What the user's own module returned, in words."""
     if isinstance(output, Tensor):
         return "a tensor"
     return f"the .logits of its {type(output).__name__}"
 
 
-def _gradients(model: ModelAdapter, x: Tensor) -> str:
+def _gradients(model: ModelAdapter, x: Tensor, target: Tensor) -> str:
     """ "finite", or what the gradients of the predicted classes are."""
-    target = predicted(model.facts(x).logits)
     with torch.enable_grad(), seeded(0), frozen(model):
-        gradients = input_gradient(model, x[: len(target)], target).flatten(1)
+        gradients = input_gradient(model, x, target).flatten(1)
     wrong = ~gradients.isfinite().all(1)
     if bool(wrong.any()):
         return f"are NaN or infinite on images {wrong.nonzero()[:, 0].tolist()}"
@@ -151,19 +153,17 @@ def _gradients(model: ModelAdapter, x: Tensor) -> str:
 
 
 @torch.no_grad()
-def _in_float64(model: ModelAdapter, x: Tensor) -> dict[str, Any]:
+def _in_float64(model: ModelAdapter, x: Tensor, logits: Tensor, coarse: bool) -> dict[str, Any]:
     """Whether a copy in float64, in which agreement is judged, gives the same logits."""
-    logits = model.facts(x).logits
     try:
-        wide = model.astype(torch.float64)
-        with seeded(0), frozen(wide):
-            exact = wide(x[: len(logits)].double())
+        copy = model.astype(torch.float64)
+        with seeded(0), frozen(copy):
+            exact = copy(wide(x))
     except Exception as error:  # anything, out of the user's own forward
         return {"float64": f"it cannot be computed, nor agreement judged: {describe(error)}"}
-    gap = float((exact.double() - logits).abs().max() / exact.abs().max().clamp(min=1e-300))
+    gap = float((exact.double() - wide(logits)).abs().max() / exact.abs().max().clamp(min=1e-300))
     if exact.dtype != torch.float64:
         dtype = str(exact.dtype).removeprefix("torch.")
         return {"float64": f"it computes in {dtype} even so: gaps are rounding", "gap": gap}
-    half = model.facts(x).half or x.device.type != "cpu"
-    limit = COARSE if half else EXACT.get(logits.dtype, COARSE)
+    limit = COARSE if coarse else EXACT.get(logits.dtype, COARSE)
     return {"float64": SAME if gap <= limit else f"its logits differ by {gap:.0e}", "gap": gap}

@@ -184,3 +184,11 @@ def test_no_trace_is_left():
     assert module.training
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert any("training mode" in remark for remark in report.remarks)
+
+
+def test_images_that_were_seen_before_are_not_taken_for_these():
+    model = bridge.wrap(seeded(Plain))
+    bridge.run("saliency", model, images(4), [0, 1, 2, 3])
+    report = bridge.check_model(model, 1 - images(4))
+    assert report.passed
+    assert report.gap < 1e-5
