@@ -45,6 +45,11 @@ from bridge.cli._terminal import usage_errors
     help="The test vectors that --outputs were computed from.  [default: made anew]",
 )
 @click.option("--partial", is_flag=True, help="Cases that --outputs lacks do not fail.")
+@click.option(
+    "--figure",
+    metavar="FILE.png",
+    help="Write a picture of the smallest case that differs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check(
     function: str | None,
@@ -54,6 +59,7 @@ def check(
     outputs: str | None,
     vectors: str | None,
     partial: bool,
+    figure: str | None,
     as_json: bool,
 ) -> None:
     """Is this function the method that it claims to be, and if not, what is wrong?
@@ -76,5 +82,7 @@ def check(
             raise ValueError("pass a function, FILE_OR_MODULE:FUNCTION, or --outputs FILE")
         else:
             report = bridge.check(load_object(function), method, params=dict(params), seed=seed)
+    if figure and getattr(report, "shown", None) is not None:
+        report.figure(figure)
     click.echo(report.to_json() if as_json else str(report))
     sys.exit(0 if report.passed else 1)

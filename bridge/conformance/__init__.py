@@ -22,6 +22,7 @@ from bridge.conformance.diagnosis import diagnose
 from bridge.conformance.model_check import check_model
 from bridge.conformance.model_report import ModelReport
 from bridge.conformance.of_metrics import check_metric
+from bridge.conformance.picture import shown
 from bridge.conformance.report import CheckReport, CheckResult, command
 from bridge.conformance.settings import settled, statable, told
 from bridge.conformance.subject import TOOK_TOO_LONG, CheckFailed, Skipped, Subject
@@ -112,14 +113,16 @@ def check(
             results.append(result)
         every = [each.world for each in checks if each.world is not None]
         cause = diagnose(subject, failing, every)
+        picture = shown(subject, failing)
         stated_ = statable(subject, failing)
         if stated_:
             cause += f"; if that is meant, say so and it is right: params={stated_!r}"
     # The command line takes no model.
     reproduce = command(function, method, stated, seed) if model is None else ""
     called = str(subject.function) if isinstance(subject.function, Called) else ""
-    called += f"\n{told(subject)}" if subject.own else ""
-    report = CheckReport(subject.name, method, tuple(results), cause, reproduce, called)
+    own = told(subject)
+    called += f"\n{own}" if own else ""
+    report = CheckReport(subject.name, method, tuple(results), cause, reproduce, called, picture)
     return _raised(report, on_fail)
 
 

@@ -9,11 +9,14 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from bridge.conformance.picture import Shown
+from bridge.core.registry import get
 from bridge.core.tags import Function
+from bridge.metrics.registry import get as metric_of
 
 Status = Literal["passed", "failed", "expected", "skipped"]
 LETTER = {"passed": ".", "failed": "F", "expected": "x", "skipped": "s"}
@@ -35,7 +38,7 @@ class CheckReport:
 
     `cause` is the diagnosis in one sentence, "" where all agrees. `reproduce` is a command that
     checks the same, "" where there is none. `called` says how code of another signature than ours
-    was understood, "" for code of ours.
+    was understood, "" for code of ours. `shown` is the smallest case that differs.
     """
 
     function: str
@@ -44,6 +47,7 @@ class CheckReport:
     cause: str = ""
     reproduce: str = ""
     called: str = ""
+    shown: Shown | None = field(default=None, repr=False, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -55,6 +59,25 @@ class CheckReport:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.status == "failed")
 
+    @property
+    def equation(self) -> str:
+        """What the method computes, in a line."""
+        for known in (get, metric_of):
+            try:
+                return known(self.method).summary
+            except KeyError:  # of the other kind, or of somebody's own that is gone
+                continue
+        return ""
+
+    def figure(self, file: str | Path) -> None:
+        """Write a picture of the smallest case that differs: the image, both answers, their gap.
+
+        Raises ValueError where nothing differs, or the answers are not of one shape.
+        """
+        if self.shown is None:
+            raise ValueError("there is no difference to show: both answers of one shape, finite")
+        Path(file).write_bytes(self.shown.png())
+
     def counts(self) -> dict[str, int]:
         """How many checks have each status."""
         return {status: sum(c.status == status for c in self.checks) for status in LETTER}
@@ -64,7 +87,7 @@ class CheckReport:
         lines = [f"{self.function} as {self.method}  {letters}"]
         lines += [self.called] if self.called else []
         if self.cause:
-            lines += ["", f"diagnosis: {self.cause}"]
+            lines += ["", f"diagnosis: {self.cause}", f"should be: {self.equation}"]
         if self.failures:
             lines += ["", "FAILURES"]
         for check in self.failures:
@@ -84,15 +107,18 @@ class CheckReport:
             for c in self.checks
         )
         cause = f"<p><b>{html.escape(self.cause)}</b></p>" if self.cause else ""
+        picture = self.shown.as_html() if self.shown is not None else ""
         title = f"{html.escape(self.function)} as {html.escape(self.method)}"
         return (
             f"<h4>{title}: {'passed' if self.passed else 'failed'}</h4>"
-            f"{cause}<table><tr><th>check</th><th>status</th><th>what</th></tr>{rows}</table>"
+            f"{cause}{picture}<table><tr><th>check</th><th>status</th><th>what</th></tr>{rows}</table>"
         )
 
     def to_json(self) -> str:
         """The whole report as JSON."""
-        return json.dumps({"passed": self.passed, **asdict(self)}, indent=2, default=str)
+        told = {**asdict(replace(self, shown=None)), "equation": self.equation}
+        del told["shown"]
+        return json.dumps({"passed": self.passed, **told}, indent=2, default=str)
 
 
 def command(function: Function, method: str, params: Mapping[str, Any], seed: int) -> str:

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 import bridge
+from bridge import registry
 from bridge.conformance import _prepare, check
 from bridge.conformance.settings import Formula, in_words, told
 from tests.examples.textbook import my_ig
@@ -115,3 +116,14 @@ def test_values_are_written_as_people_write_them():
     assert str(Formula(2.5, over_steps=True)) == "2.5 epsilon / steps"
     subject, _ = _prepare(without_alpha(lambda e, n: e / 4), "bim", None, None, {}, 0, 10.0)
     assert told(subject).startswith("checked as bim with step_size=epsilon / 4, where")
+
+
+def test_a_difference_is_shown_as_a_picture(tmp_path):
+    report = check(registry.get("saliency").variants[0].function, "saliency")
+    report.figure(tmp_path / "difference.png")
+    assert (tmp_path / "difference.png").read_bytes().startswith(b"\x89PNG")
+    assert "data:image/png" in report._repr_html_()
+    assert "should be: |d logit_t / d x|" in str(report)
+    right = check(registry.get("saliency").reference, "saliency")
+    with pytest.raises(ValueError, match="no difference"):
+        right.figure(tmp_path / "none.png")
