@@ -39,3 +39,16 @@ def names() -> list[str]:
 def find(name: str) -> Method:
     """A building block or a method. Raises KeyError with the names that exist."""
     return BLOCKS[name] if name in BLOCKS else get(name)
+
+
+def uncovered(method: Method) -> str:
+    """Why there are no vectors of a method, "" where there are."""
+    missing = sorted(method.needs - {"layer", "relu"})
+    if missing:
+        return f"it needs {' and '.join(missing)}, which no network here has"
+    return "" if method.cases else "its file brings no cases"
+
+
+def covered() -> list[str]:
+    """Everything that has test vectors."""
+    return [name for name in names() if not uncovered(find(name))]

@@ -19,13 +19,14 @@ from bridge.metrics import agreement
 from bridge.vectors.draws import drawn
 from bridge.vectors.modules import REVERSED, adapter, nudged, weights
 from bridge.vectors.networks import NETWORKS, images
-from bridge.vectors.prints import SAME, print_of, size_of
+from bridge.vectors.prints import SAME, print_of, printed, size_of
 from bridge.vectors.words import CONDITIONS, SATURATED, TRAPS, ZERO_GRADIENT
 from bridge.vectors.wrong import subject_of, wrong_answers
 
 CLOSE, FLOAT32 = 1e-9, 1e-4
 STEADY = 1e-10  # an answer that weights moved by 1e-11 move by less is close
 DECIDED = 1e-5  # one that they move by more hangs by a thread: another framework decides otherwise
+DIFFERENT = 1e-7  # a wrong answer is further from the right one than two roundings
 SURE = 1e-6  # 1 - p of a saturated softmax
 
 
@@ -135,14 +136,16 @@ def _mistakes(
     method: Method, world: World, network: str, expected: Tensor, gap: Any
 ) -> tuple[dict[str, NDArray[np.float64]], set[str]]:
     """Wrong answers that are different here, each kept once, and the traps that they show."""
-    right, size = print_of(expected.numpy()), size_of(expected.numpy())
+    x, attack = world.x.numpy(), method.kind == "attack"
+    answer = printed(expected.numpy(), x, attack=attack)
+    right, size = print_of(answer), size_of(answer)
     kept: dict[str, NDArray[np.float64]] = {}
     different = set()
-    for sentence, answer in wrong_answers(method, world, network):
-        if gap(answer) <= DECIDED or sentence in different:
+    for sentence, output in wrong_answers(method, world, network):
+        if gap(output) <= DIFFERENT or sentence in different:
             continue
         different.add(sentence)
-        found = print_of(answer.numpy())
+        found = print_of(printed(output.numpy(), x, attack=attack))
         if np.abs(found - right).max() > 10 * SAME * size:
             kept[sentence] = found
     own = method.cases.traps if method.cases else {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge.vectors.prints import SAME, print_of, size_of
+from bridge.vectors.prints import SAME, print_of, printed, size_of
 from bridge.vectors.read import Array, Told
 
 EXPLAINED = 1e-6
@@ -61,6 +61,7 @@ def causes(told: Told, case: Mapping[str, Any], output: Array) -> list[str]:
 
 def _known(told: Told, case: Mapping[str, Any], values: Array) -> list[int]:
     """The wrong answers with this output's print."""
+    values = printed(values, told.images[case["network"]], attack=told.attack)
     apart = np.abs(told.tensor(case, "wrong") - print_of(values)).max(1, initial=0)
     return list(np.flatnonzero(apart <= SAME * size_of(values)))
 
@@ -95,11 +96,7 @@ def _shifted(values: Array, expected: Array, scale: Array, by: tuple[int, int]) 
 
 def _nearly(values: Array, expected: Array, scale: Array) -> Iterator[str]:
     if gap(values, expected, scale) <= NEARLY:
-        share = float(np.mean(np.abs(values - expected) > 1e-12))
-        yield (
-            f"it is nearly right, {share:.0%} of the values are off: float32 somewhere inside, or "
-            "a small constant in a denominator"
-        )
+        yield "it is nearly right: float32 somewhere inside, or a small constant in a denominator"
 
 
 def _rearranged(values: Array, expected: Array) -> Iterator[str]:

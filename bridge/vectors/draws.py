@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from bridge.core.method import Method
+from bridge.core.state import seeded
 from bridge.core.tags import AN_IMAGE
 from bridge.vectors.networks import COARSE_IMAGE, FINE, NETWORKS, numbers
 
@@ -72,7 +73,7 @@ def drawn(
     draw = (method.cases and method.cases.draw) or method.draw
     if draw is not None:
         settings = {**method.bind({}), **params, **found}
-        with SameEverywhere(draws):
+        with seeded(0), SameEverywhere(draws):
             for name, value in draw(x, **settings).items():
                 found[name] = _few_digits(value, bits)
     return found

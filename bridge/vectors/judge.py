@@ -159,16 +159,21 @@ def _cause(failed: list[Judged]) -> str:
 
 
 def _gathered(found: Told, judged: list[Judged]) -> str:
-    """The trap in which failures gather: all cases fail that have it, and few others."""
+    """The trap in which failures gather: all cases fail that have it, and few others.
+
+    Where something explains the failures, only a trap of that.
+    """
+    known = {cause for each in judged for cause in each.causes}
     answered = [each for each in judged if each.result.figures]
-    told_of = []
-    for trap, text in found.traps.items():
-        inside = [each.result.status == "failed" for each in answered if trap in each.traps]
-        outside = [each.result.status == "failed" for each in answered if trap not in each.traps]
+    gathered = []
+    for name, trap in found.traps.items():
+        inside = [each.result.status == "failed" for each in answered if name in each.traps]
+        outside = [each.result.status == "failed" for each in answered if name not in each.traps]
         few = sum(outside) * GATHERED < len(outside) if len(inside) > 1 else not any(outside)
-        if inside and all(inside) and few:
-            told_of.append((sum(outside) / len(outside), f"all {len(inside)} of {trap} ({text})"))
-    return f"failures gather: {min(told_of)[1]}" if told_of else ""
+        if inside and all(inside) and few and (not known or known.intersection(trap["mistakes"])):
+            share = sum(outside) / max(len(outside), 1)
+            gathered.append((share, f"all {len(inside)} of {name} ({trap['text']})"))
+    return f"failures gather: {min(gathered)[1]}" if gathered else ""
 
 
 def _blocks(read: Any, given: Mapping[str, Array], method: str) -> str:

@@ -13,6 +13,11 @@ DEFINITION = "sum_i v_i * (frac(i * c) - 0.5) for each factor c, i = 1, 2, ... t
 SAME = 1e-5  # of the output's L2 norm: what float32 leaves of a print
 
 
+def printed(output: NDArray[Any], x: NDArray[Any], *, attack: bool) -> NDArray[Any]:
+    """What of an output is printed: of an attack its perturbation, which may be small."""
+    return output - x if attack and output.shape == x.shape else output
+
+
 def print_of(values: NDArray[Any]) -> NDArray[np.float64]:
     """The four sums of an output of any shape."""
     flat = values.astype(np.float64).ravel()

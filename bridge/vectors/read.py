@@ -31,7 +31,7 @@ class Told:
     cases: list[dict[str, Any]]
     tensors: dict[str, Array]
     images: dict[str, Array]
-    traps: dict[str, str]
+    traps: dict[str, dict[str, Any]]
 
     def tensor(self, case: Mapping[str, Any], name: str) -> Array:
         """A tensor of a case: "target", "expected", "wrong" or a draw."""

@@ -127,6 +127,8 @@ TRAPS = {
 # Traps that are known by a condition of the case, not by a wrong answer.
 SATURATED, ZERO_GRADIENT = "saturated-softmax", "zero-norm"
 CONDITIONS = {
-    SATURATED: "1 - p is tiny: no epsilon in the logarithm, no probability computed before it",
-    ZERO_GRADIENT: "an image whose gradient is all zero: 0 / max(0, 1e-12) = 0, not NaN",
+    SATURATED: Trap(
+        "1 - p is tiny: no epsilon in the logarithm, no probability computed before it", ()
+    ),
+    ZERO_GRADIENT: Trap("an image whose gradient is all zero: 0 / max(0, 1e-12) = 0, not NaN", ()),
 }

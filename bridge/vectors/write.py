@@ -16,6 +16,7 @@ import torch
 from safetensors.numpy import save
 
 from bridge.core.method import Method
+from bridge.core.tags import Trap
 from bridge.vectors import blocks
 from bridge.vectors.case import Case, LeftOut, make
 from bridge.vectors.modules import weights
@@ -36,7 +37,8 @@ def write(folder: str | os.PathLike[str], methods: Iterable[str] | None = None) 
 
     `methods` are names of methods or of "logits", "gradient", "loss_gradient"; by default all that
     bring cases. Vectors that are in the folder are replaced. Returns the folder. Raises ValueError
-    for a folder that holds anything else, KeyError for an unknown method.
+    for a folder that holds anything else, KeyError for an unknown method, TypeError for a name that
+    is not in a list.
     """
     path = Path(folder)
     old = _replaceable(path)
@@ -68,26 +70,28 @@ def _replaceable(path: Path) -> set[str]:
 
 def files(methods: Iterable[str] | None = None) -> dict[str, bytes]:
     """The files by name, as `write` writes them."""
+    if isinstance(methods, str):
+        raise TypeError(f"methods is the text {methods!r}, expected several: pass [{methods!r}]")
     chosen = [blocks.find(name) for name in (blocks.names() if methods is None else methods)]
     made: dict[str, bytes] = {
         "networks.json": _json({name: net.described() for name, net in NETWORKS.items()}),
         "images.safetensors": save({name: images(name) for name in NETWORKS}),
     }
     left_out: dict[str, str] = {}
-    counts, traps = {}, {name: trap.text for name, trap in TRAPS.items()} | CONDITIONS
+    counts, traps = {}, {**TRAPS, **CONDITIONS}
     with _steady():
         made["networks.safetensors"] = save(
             {f"{name}/{key}": v for name in NETWORKS for key, v in weights(name).items()}
         )
         for method in chosen:
-            reason = uncovered(method)
+            reason = blocks.uncovered(method)
             if reason:
                 left_out[method.name] = reason
                 continue
             found = list(_cases(method, left_out))
             counts[method.name] = len(found)
             made |= _pair(method, found)
-            traps |= {name: trap.text for name, trap in _own(method).items()}
+            traps |= _own(method)
     index = {
         "format": FORMAT,
         "version": VERSION,
@@ -96,7 +100,10 @@ def files(methods: Iterable[str] | None = None) -> dict[str, bytes]:
         "operations": OPERATIONS,
         "definitions": {m.name: m.cases.definition for m in chosen if m.cases},
         "tolerances": TOLERANCES,
-        "traps": traps,
+        "traps": {
+            name: {"text": trap.text, "mistakes": list(trap.mistakes)}
+            for name, trap in traps.items()
+        },
         "prints": {"factors": FACTORS, "definition": DEFINITION},
         "cases": counts,
         "left_out": left_out,
@@ -106,14 +113,6 @@ def files(methods: Iterable[str] | None = None) -> dict[str, bytes]:
         },
     }
     return {**made, INDEX: _json(index)}
-
-
-def uncovered(method: Method) -> str:
-    """Why there are no vectors of a method, "" where there are."""
-    missing = sorted(method.needs - {"layer", "relu"})
-    if missing:
-        return f"it needs {' and '.join(missing)}, which no network here has"
-    return "" if method.cases else "its file brings no cases"
 
 
 @contextmanager
@@ -147,7 +146,7 @@ def _cases(method: Method, left_out: dict[str, str]) -> Iterator[Case]:
                 left_out[case] = why
 
 
-def _own(method: Method) -> Mapping[str, Any]:
+def _own(method: Method) -> Mapping[str, Trap]:
     return method.cases.traps if method.cases else {}
 
 

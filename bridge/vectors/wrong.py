@@ -34,7 +34,7 @@ def wrong_answers(method: Method, world: World, network: str) -> Iterator[tuple[
 
 def subject_of(method: Method) -> Subject:
     """The method as the checker sees a function: here its own reference."""
-    return Subject(method.reference, method, {}, 60.0)
+    return Subject(function=method.reference, method=method, params={}, limit=60.0)
 
 
 def _tries(method: Method, world: World, network: str) -> Iterator[tuple[str, Try]]:

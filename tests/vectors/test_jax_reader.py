@@ -9,7 +9,7 @@ import pytest
 
 import bridge
 from bridge.vectors import read
-from bridge.vectors.blocks import names
+from bridge.vectors.blocks import covered
 
 pytestmark = pytest.mark.jax
 jax = pytest.importorskip("jax", reason="JAX is not installed: pip install gradbridge[jax]")
@@ -28,7 +28,7 @@ def computed(precision, answers_only, tmp_path_factory):
     return file
 
 
-@pytest.mark.parametrize("method", names())
+@pytest.mark.parametrize("method", covered())
 def test_jax_agrees_with_the_reference(method, computed, precision, answers_only):
     exact_networks_alone = precision == "float32"
     report = bridge.check_outputs(
@@ -39,7 +39,7 @@ def test_jax_agrees_with_the_reference(method, computed, precision, answers_only
 
 def test_exact_networks_agree_to_the_bit(computed, answers_only):
     outputs, exact = read.load_outputs(computed), 0
-    for method in names():
+    for method in covered():
         found = read.told(read.reader(answers_only), method)
         for case in found.cases:
             if case["tolerance"]["why"] == "exact" and case["id"] in outputs:
