@@ -20,7 +20,7 @@ from bridge.calling import Called, Form
 from bridge.conformance.worlds import World
 from bridge.core.engine import execute, session
 from bridge.core.errors import ends_us, in_words
-from bridge.core.method import Method, Twin, Variant, accepts, name_of
+from bridge.core.method import Fused, Method, Served, Twin, Variant, accepts, name_of
 from bridge.core.state import seeded
 from bridge.core.tags import Function
 from bridge.core.types import Unsupported
@@ -88,6 +88,13 @@ class Subject:
             return parameter in inspect.signature(self.function).parameters
         return False
 
+    def _unmade(self, parameter: str, value: Any) -> bool:
+        """Whether it is a draw that nobody made, and the function hands on whatever it is given."""
+        domain = self.method.domains.get(parameter)
+        draw = domain is not None and domain.tensor and not domain.number
+        ours = isinstance(self.function, Fused | Served)  # which take whatever the method has
+        return draw and value is None and not ours and not self.names(parameter)
+
     def settings(self, world: World) -> dict[str, Any]:
         """All parameters in this world; a random start is drawn here if both sides can take it."""
         settings = self._stated(world)
@@ -150,7 +157,8 @@ class Subject:
         self, world: World, seed: int | None = None, *, guard: bool = True, **changes: Any
     ) -> Tensor:
         """What the function gives in this world: a tensor; CheckFailed for all else it may do."""
-        given = {k: v for k, v in {**self.settings(world), **changes}.items() if self.accepts(k)}
+        settings = {**self.settings(world), **changes}
+        given = {k: v for k, v in settings.items() if self.accepts(k) and not self._unmade(k, v)}
         model, x, target = world.model, world.x, world.target
         if guard:
             x, target = x.clone(), target.clone()
