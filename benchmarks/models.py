@@ -110,13 +110,31 @@ def cell(method: str, model: ModelAdapter, wide: ModelAdapter, x: Tensor, target
         scale = image_scale(reference64) if known.kind == "attribution" else 1.0
         gap = float(gaps(output, reference64, scale).max())
         exact = torch.equal(output, reference64)
-        found = verdict(gap, FLOAT64_NOISE / MULTIPLE, exact=exact)
+        found = verdict(gap, FLOAT64_NOISE, exact=exact)
+        if found == "differs" and gap <= MULTIPLE * _own(method, wide, x, target, params, scale):
+            found = "rounding"
         if found == "differs":
             twin = known.twins.get(name)
             as_known = twin is not None and twin.instead is not None
             return f"{'known' if as_known else 'differs'}: {name}, {gap:.0e}"
         worst = "rounding" if found == "rounding" else worst
     return worst
+
+
+def _own(
+    method: str,
+    wide: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    params: dict[str, Any],
+    scale: Tensor | float,
+) -> float:
+    """How far the reference itself moves where the image moves in its last bits."""
+    first, second = (
+        bridge.run(method, wide, x.double() * factor, target, **params).output
+        for factor in (1.0, 1.0 - 2.0**-50)
+    )
+    return float(gaps(second, first, scale).max())
 
 
 def row(entry: Entry) -> dict[str, Any]:
@@ -176,7 +194,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         "Planting: the share of changed patches (another image, other patches than the proof's) "
         "whose own cell changes most. Search: CPU seconds that the choice and its proof took, in "
         "forward passes of one image. A cell is the worst of all other implementations beside the "
-        "reference in float64: equal (1e-9), rounding (1e-6), refused.",
+        "reference, in float64 where the bits of float32 differ: equal (1e-9), rounding (8e-6, or "
+        "8 times what the reference itself moves with the image's last bits), refused.",
+        "",
+        "LeViT of transformers: torch's own gradient of one image alone is wrong there (central "
+        "differences of the logit: 432.63; a batch of three: 432.63; one image: 53.41), so that "
+        "the reference, which asks for one image at a time, differs from those that ask for many.",
         "",
         "| model | size | layer | reading | grid | proof | planting | search, passes | "
         + " | ".join(METHODS)
