@@ -335,7 +335,8 @@ def without_overlap(model: ModelAdapter, x: Tensor, target: Tensor, **params: An
 
 
 # Only among several deviations at once.
+_alone = {"", *(variant.sentence for variant in occlusion.variants)}
 for _words in product(COVERS, WINDOWS, MEASURES, MAPS):
-    if any(_words):
-        _sentence = "; and ".join(text for text in _words if text)
+    _sentence = "; and ".join(text for text in _words if text)
+    if _sentence not in _alone:
         occlusion.variant(_sentence, rare=True, asks=" ".join(_words[:2]))(combined(_words))

@@ -81,7 +81,7 @@ class Called:
         images = self.form.images(x)
         values = self._values(model, x, target, params)
         call = self.source.bind({**values, "x": images})
-        placed, named = arguments(self.source.calling, {**values, "x": images}, "the call")
+        placed, named = arguments(self.source.calling, {**values, "x": images}, self.source.name)
         returned = call(*placed, **named)
         return images if returned is None else returned  # it may have worked in place
 

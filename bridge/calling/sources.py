@@ -91,7 +91,7 @@ def _of_function(code: Any, parameters: Sequence[str]) -> Source:
     if len(held) != 1:
         raise Refused(
             f"{name} takes no model, and every check needs another network: let `model` be a "
-            "parameter"
+            "parameter, as in f(model, x, target, *, ...)"
         )
     note = f"the model `{held[0]}` around it is replaced"
     return Source(name, slots, partial(_elsewhere, code, held[0]), own=own, note=note)

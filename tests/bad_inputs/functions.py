@@ -210,6 +210,11 @@ SIGNATURES: list[tuple[str, Any, tuple[str, ...]]] = [
 ]
 
 
+def taken(found: Any) -> None:
+    """Code of another signature is called as it wants to be."""
+    assert not len(found.failures), str(found.failures)
+
+
 def ran(function: Any, place: Path) -> Any:
     return bridge.run("fgsm", wrapped(), images(), LABELS, implementation=function)
 
@@ -348,7 +353,11 @@ CASES = [
         Case(
             f"compare: takes {name}",
             partial(compared, function),
-            Right(Failed(getattr(function, "__name__", type(function).__name__), words)),
+            Right(
+                taken
+                if function in (another_name, Unfinished)
+                else Failed(getattr(function, "__name__", type(function).__name__), words)
+            ),
         )
         for name, function, words in SIGNATURES
     ),
