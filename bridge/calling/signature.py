@@ -87,7 +87,8 @@ def arguments(
 def ours(function: Any, parameters: Sequence[str]) -> bool:
     """Whether it is written as our own implementations are: f(model, x, target, *, name=...).
 
-    Three places first, by our names of them; then only keywords, all of them names of the method's.
+    Three places first, by our names of them; then nothing but names of the method's, which it can
+    be told. Such code is held to the whole contract.
     """
     if inspect.isclass(function) or isinstance(function, nn.Module):
         return False
@@ -97,11 +98,11 @@ def ours(function: Any, parameters: Sequence[str]) -> bool:
         return True
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in given):
         return inspect.isroutine(function)
-    placed = [p for p in given if p.kind not in (*STARRED, inspect.Parameter.KEYWORD_ONLY)]
-    keywords = [p for p in given if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    named = [p for p in given if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    first, rest = named[: len(PLACES)], named[len(PLACES) :]
     return (
-        len(placed) == len(PLACES)
-        and all(p.default is EMPTY for p in placed)
-        and all(p.name in names for p, names in zip(placed, OUR_NAMES, strict=True))
-        and all(p.name in parameters for p in keywords)
+        len(first) == len(PLACES)
+        and all(p.default is EMPTY and p.kind is not p.KEYWORD_ONLY for p in first)
+        and all(p.name in names for p, names in zip(first, OUR_NAMES, strict=True))
+        and all(p.name in parameters and p.kind is not p.POSITIONAL_ONLY for p in rest)
     )

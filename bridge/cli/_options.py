@@ -215,7 +215,7 @@ class MetricChoice:
         type=names,
         metavar="NAMES",
         help="Measure the attributions' maps too, comma-separated: deletion,insertion,... "
-        "[default: none; see `gradbridge methods`].",
+        "[default: none; see `gradbridge metrics`].",
     )
     parameters: tuple[Parameter, ...] = option(
         "--metric-param",

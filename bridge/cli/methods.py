@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from bridge.metrics.registry import Metric
     from bridge.registry import Method
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def methods(as_json: bool) -> None:
-    """List methods and metrics: definition, paper, implementations, parameters with defaults."""
+    """List the methods: definition, paper, implementations and parameters with their defaults."""
     from bridge import registry
-    from bridge.metrics import registry as metrics
 
     found = [registry.get(name) for name in registry.methods()]
-    measures = [metrics.get(name) for name in metrics.metrics()]
     if as_json:
-        listed = [*map(_described, found), *map(_measure_described, measures)]
-        click.echo(json.dumps(listed, indent=2))
+        click.echo(json.dumps([_described(method) for method in found], indent=2))
         return
     for kind in ("attribution", "attack"):
         click.secho(f"{kind}s", bold=True)
@@ -31,10 +27,6 @@ def methods(as_json: bool) -> None:
             if method.kind == kind:
                 _show(method)
         click.echo()
-    click.secho("metrics of attributions", bold=True)
-    for measure in measures:
-        _show(measure)
-    click.echo()
 
 
 def _described(method: Method) -> dict[str, Any]:
@@ -51,22 +43,7 @@ def _described(method: Method) -> dict[str, Any]:
     }
 
 
-def _measure_described(metric: Metric) -> dict[str, Any]:
-    from bridge.record.manifest import plain
-
-    return {
-        "name": metric.name,
-        "kind": "metric",
-        "definition": metric.summary,
-        "paper": metric.paper,
-        "better": metric.better,
-        "needs": sorted(metric.needs),
-        "implementations": metric.implementations(),
-        "parameters": plain(metric.defaults),
-    }
-
-
-def _show(method: Method | Metric) -> None:
+def _show(method: Method) -> None:
     name, by = click.style(method.name, bold=True), ", ".join(method.implementations())
     click.echo(f"\n  {name}  [{by}]  {method.paper}")
     click.echo(f"    {method.summary}")

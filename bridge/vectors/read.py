@@ -102,7 +102,11 @@ def load_outputs(file: str | os.PathLike[str]) -> dict[str, Array]:
         raise ValueError(f"{path} is no {expected} file: save arrays by case id in one of these")
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
+            found = dict(load_file(path))
+            for array in found.values():  # with ml_dtypes at hand numpy knows them, and cannot sum
+                if array.dtype.kind not in "fiub":
+                    raise TypeError(array.dtype)
+            return found
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (SafetensorError, zipfile.BadZipFile, OSError, ValueError, EOFError) as error:

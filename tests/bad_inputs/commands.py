@@ -63,7 +63,8 @@ BENCH_FAILS: list[tuple[str, list[str], tuple[str, ...]]] = [
 
 
 CHECK: list[tuple[str, list[str], tuple[str, ...]]] = [
-    ("nothing", [], ("argument", "FUNCTION")),
+    ("nothing", [], ("option", "--as")),
+    ("no function", ["--as", "fgsm"], ("FUNCTION", "--outputs")),
     ("no method", ["{mine_py}:fine"], ("--as",)),
     ("an unknown method", ["{mine_py}:fine", "--as", "nonsense"], ("nonsense", "saliency")),
     ("a misspelled method", ["{mine_py}:fine", "--as", "fgms"], ("fgms", "did you mean", "fgsm")),

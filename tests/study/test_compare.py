@@ -287,7 +287,7 @@ def test_an_attack_that_returns_another_dtype_is_a_failure_and_loses_nothing(fas
         x,
         labels,
         methods=["fgsm"],
-        functions={"fgsm": lambda model, x, labels, *, epsilon: x.half()},
+        functions={"fgsm": lambda m, x, t, epsilon: x.half()},
         epsilons=[0.1],
         repeats=1,
         progress=False,
