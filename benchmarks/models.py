@@ -83,7 +83,8 @@ def _share(model: ModelAdapter, name: str, reading: Reading, x: Tensor, place: f
 def cell(method: str, model: ModelAdapter, wide: ModelAdapter, x: Tensor, target: Tensor) -> str:
     """What the other implementations are beside the reference: "equal", "rounding", "refused: why".
 
-    "differs: who, by how much" would be one who is wrong, "known: who" one that is known to differ.
+    "differs: who, by how much" would be one who is wrong, "known: who" one that is known to differ,
+    "named: why" a model on which nobody is to blame.
     Bits that are the same in float32 are equal; all else is judged in float64, on `wide`.
     """
     known = get(method)
@@ -116,6 +117,8 @@ def cell(method: str, model: ModelAdapter, wide: ModelAdapter, x: Tensor, target
         if found == "differs":
             twin = known.twins.get(name)
             as_known = twin is not None and twin.instead is not None
+            if fault := model.habits(x).depends_on:  # which everybody is told
+                return f"named: {fault}"
             return f"{'known' if as_known else 'differs'}: {name}, {gap:.0e}"
         worst = "rounding" if found == "rounding" else worst
     return worst
@@ -173,7 +176,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     counts = {kind: sum(r.get("proof") == kind for r in rows) for kind in kinds}
     cells = [c for r in rows for c in r.get("cells", {}).values()]
     verdicts = {k: sum(c.startswith(k) for c in cells) for k in ("equal", "rounding", "refused")}
-    others = [c for c in cells if not c.startswith(tuple(verdicts))]
+    others = [c.partition(": ")[0] for c in cells if not c.startswith(tuple(verdicts))]
     broken = [r for r in rows if "error" in r]
     lines = [
         "# Models: the layer of Grad-CAM, its proof, and agreement",
@@ -197,9 +200,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         "reference, in float64 where the bits of float32 differ: equal (1e-9), rounding (8e-6, or "
         "8 times what the reference itself moves with the image's last bits), refused.",
         "",
-        "LeViT of transformers: torch's own gradient of one image alone is wrong there (central "
-        "differences of the logit: 432.63; a batch of three: 432.63; one image: 53.41), so that "
-        "the reference, which asks for one image at a time, differs from those that ask for many.",
+        "LeViT of transformers: torch's own gradient of one image alone is wrong there, as central "
+        "differences tell, so that the reference, which asks for one image at a time, differs from "
+        "those that ask for many; whoever runs it is told so.",
         "",
         "| model | size | layer | reading | grid | proof | planting | search, passes | "
         + " | ".join(METHODS)

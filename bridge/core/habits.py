@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from bridge.core.alone import wrong_gradient
 from bridge.core.state import Still
 from bridge.core.watch import watched
 
@@ -36,7 +37,8 @@ OF_OTHERS = (
 class Habits:
     """What a few small passes tell about a model.
 
-    `depends_on`: what an image's logits depend on besides the image, in words; "" on nothing.
+    `depends_on`: what an image's logits, or gradients, depend on besides the image, in words; "" on
+    nothing.
     `writes`: the parameters and buffers that a forward pass changes. `differentiable`: whether
     gradients reach the images. `batch`: the only number of images that it takes, None for any.
     `tidy`: whether a pass was seen to leave nothing behind: no notes, no hooks, no gradients, and
@@ -53,10 +55,11 @@ class Habits:
 def habits(
     model: Model, module: nn.Module, x: Tensor, bounds: tuple[float, float], *, half: bool
 ) -> Habits:
-    """The habits of `model`, shown images `x` (n, c, h, w), in two passes of at most four images.
+    """The habits of `model`, shown images `x` (n, c, h, w), in a few passes of at most four images.
 
     Three images after another one, there and back; then the three without it, in another order;
-    where that changes their logits, the first batch once more. `half`: it computes in 16 bits. What
+    where that changes their logits, the first batch once more, else one image alone, there and
+    back. `half`: it computes in 16 bits. What
     it writes into `module` is put back. Call it frozen and seeded.
     """
     still = Still(module)
@@ -76,7 +79,8 @@ def _seen(model: Model, x: Tensor, bounds: tuple[float, float], half: bool) -> H
         if _logits(model, mixed) is not None or _logits(model, x) is None:
             return Habits()
         return _of_one_size(model, x, mixed[:1], half)
-    differentiable, expected = _reach(logits, leaf), logits.detach()
+    gradient, expected = _gradient(logits, leaf), logits.detach()
+    differentiable = gradient is not None
     alone = _logits(model, mixed[1:].flip(0))
     if alone is None:
         only = _logits(model, mixed) is not None  # and not a model that broke
@@ -84,7 +88,8 @@ def _seen(model: Model, x: Tensor, bounds: tuple[float, float], half: bool) -> H
     gap = _gap(alone.flip(0), expected[1:])
     limit = COARSE if half or x.device.type != "cpu" else EXACT.get(expected.dtype, COARSE)
     if gap <= limit:
-        return Habits(differentiable=differentiable)
+        fault = "" if gradient is None else wrong_gradient(model, x[:1], gradient[1:2], bounds)
+        return Habits(fault, differentiable=differentiable)
     again = _logits(model, mixed)
     if again is not None and _gap(again, expected) > limit:
         on = CHANGING.format(_gap(again, expected))
@@ -98,7 +103,7 @@ def _of_one_size(model: Model, x: Tensor, other: Tensor, half: bool) -> Habits:
     leaf = x.clone().requires_grad_()
     with torch.enable_grad():
         logits = model(leaf)
-    found = Habits(differentiable=_reach(logits, leaf), batch=len(x))
+    found = Habits(differentiable=_gradient(logits, leaf) is not None, batch=len(x))
     expected = logits.detach()
     limit = COARSE if half or x.device.type != "cpu" else EXACT.get(expected.dtype, COARSE)
     again, beside = _logits(model, x), _logits(model, torch.cat([other, x[1:]]))
@@ -131,10 +136,10 @@ def _gap(logits: Tensor, expected: Tensor) -> float:
     return float(((logits - expected).abs().max() / scale).nan_to_num(nan=0.0, posinf=0.0))
 
 
-def _reach(logits: Tensor, leaf: Tensor) -> bool:
-    """Whether gradients of the logits reach the images."""
+def _gradient(logits: Tensor, leaf: Tensor) -> Tensor | None:
+    """The gradient of the summed logits, None where none reaches the images."""
     try:
         (gradient,) = torch.autograd.grad(logits.sum(), leaf, allow_unused=True)
     except Exception:
-        return False
-    return gradient is not None
+        return None
+    return gradient
