@@ -53,8 +53,9 @@ def read(function: Callable[..., Any], parameters: Sequence[str]) -> tuple[Slot,
     for index, p in enumerate([p for p in placed if p.default is EMPTY][: len(PLACES)]):
         place = PLACES[index]
         letter = len(p.name) == 1 and found.get(p.name) not in PLACES  # m is a model here, no count
-        unsaid = len(p.name) <= SHORT and p.name not in found
-        if (letter or unsaid) and place not in found.values():
+        left = [each for each in PLACES if each not in found.values()]
+        unsaid = p.name not in found and (len(p.name) <= SHORT or left == [place])
+        if (letter or unsaid) and place in left:
             found[p.name] = place
     return tuple(Slot(p, found.get(p.name, "")) for p in placed)
 

@@ -10,12 +10,12 @@ from collections.abc import Container, Iterable, Mapping
 # Foolbox's criterion, zennit's gradient of the output.
 COMMON: Mapping[str, str] = {
     "model": "model net network classifier f fmodel forward_func predict predictor victim cnn "
-    "module model_fn clf",
+    "module model_fn clf mdl nn",
     "x": "x images image inputs input imgs img data input_tensor x_natural x_nat x_orig x0 clean "
-    "batch samples sample input_image orig X",
+    "batch samples sample input_image orig X xs xb ims im pics pic photos photo",
     "y": "y labels label target targets target_class class_idx class_index classes true_label gt "
     "cls c category target_category y_true target_label class_id pred_class label_idx lab "
-    "target_index",
+    "target_index lbl lbls labs tgt tgts gts ys yb truth ground_truth",
     "layer": "layer target_layer target_layers layers conv_layer layer_name target_layer_name "
     "final_conv",
     "gradient": "data_grad gradient grad grads",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,6 +50,7 @@ def diagnose(subject: Subject, failing: Sequence[World], every: Sequence[World] 
     `every` are all worlds that it was asked in: several deviations at once must explain the answers
     there too.
     """
+    subject = _with_channels(subject, failing)
     evidence = []
     for world in failing:
         try:
@@ -77,6 +81,25 @@ def diagnose(subject: Subject, failing: Sequence[World], every: Sequence[World] 
         return found
     at_once, nearest = several(subject, every or failing)
     return at_once or found or nearest or NOT_RECOGNISED
+
+
+def _with_channels(subject: Subject, failing: Sequence[World]) -> Subject:
+    """The subject, whose maps (n, h, w) get the axis of channels that they lack.
+
+    That they lack it is another check's to say, and hides no cause.
+    """
+    if subject.method.kind != "attribution" or not failing:
+        return subject
+    with contextlib.suppress(CheckFailed, Skipped):
+        if subject(failing[0]).ndim == failing[0].x.ndim - 1:
+            function = subject.function
+
+            @functools.wraps(function)
+            def with_axis(*args: Any, **params: Any) -> Any:
+                return function(*args, **params)[:, None]
+
+            return replace(subject, function=with_axis)
+    return subject
 
 
 def several(subject: Subject, worlds: Sequence[World]) -> tuple[str, str]:

@@ -211,7 +211,7 @@ def _over(map_: Tensor, size: Tensor) -> Tensor:
 
 def _minmax(map_: Tensor, dims: tuple[int, ...]) -> Tensor:
     low, high = map_.amin(dims, keepdim=True), map_.amax(dims, keepdim=True)
-    return (map_ - low) / (high - low)
+    return _over(map_ - low, high - low)
 
 
 # Channels and images taken together.

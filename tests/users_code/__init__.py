@@ -31,4 +31,4 @@ def case(method: str, *words: str):
     return register
 
 
-from tests.users_code import attacks, cams, maps, windows  # noqa: E402, F401
+from tests.users_code import attacks, cams, later, maps, windows  # noqa: E402, F401
