@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ def measure(
     maps: Tensor | str,
     *,
     implementation: str | Function = "reference",
-    explain: str | Function | None = None,
+    explain: str | tuple[str, Mapping[str, Any]] | Function | None = None,
     seed: int = 0,
     **params: Any,
 ) -> Values:
@@ -59,10 +60,10 @@ def measure(
 
     `x` (n, c, h, w) within the model's bounds, `target` (n,) the classes explained, `maps` (n, c',
     h', w') what explains them, or the name of a method, which is then run (fused, where it can be).
-    Some metrics explain other images too: `explain` is the method for that, by name or as f(model,
-    x, target); where `maps` is a name, it is that one. `implementation` is "reference", a library
-    with a twin, or a function f(model, x, target, maps, **params). Random numbers come from `seed`;
-    model, images, maps and random state are left as they were.
+    Some metrics explain other images too: `explain` is the method for that, by name, by (name,
+    parameters) or as f(model, x, target); where `maps` is a name, it is that one. `implementation`
+    is "reference", a library with a twin, or a function f(model, x, target, maps, **params). Random
+    numbers come from `seed`; model, images, maps and random state are left as they were.
 
     NaN where a metric is not defined (a map that is all zero). Raises KeyError for an unknown
     metric, TypeError and ValueError for parameters, images, classes or maps that do not fit.
@@ -80,8 +81,7 @@ def measure(
         adapter, images, classes = preflight(model, x, target, what="target")
         how = _explainer(maps if explain is None else explain, adapter, classes, seed)
         if isinstance(maps, str):
-            assert how is not None
-            maps = how(images)
+            maps = Explainer(maps, adapter, classes, seed)(images)
         given = check_maps(maps, images, full="full" in metric.needs, metric=metric)
         if "explain" in metric.needs:
             if how is None:
@@ -158,8 +158,16 @@ def check_maps(maps: Any, x: Tensor, *, full: bool, metric: Metric) -> Tensor:
 class Explainer:
     """What gave the maps, to explain other images, another model, or other classes."""
 
-    def __init__(self, how: Function | str, model: ModelAdapter, target: Tensor, seed: int) -> None:
+    def __init__(
+        self,
+        how: Function | str,
+        model: ModelAdapter,
+        target: Tensor,
+        seed: int,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
         self._how, self._model, self._target, self._seed = how, model, target, seed
+        self._params = params or {}
 
     def __call__(
         self, x: Tensor, *, model: ModelAdapter | None = None, target: Tensor | None = None
@@ -176,7 +184,7 @@ class Explainer:
             raise ValueError(f"{method.name} is an attack: expected an attribution, for its maps")
         check_needs(method, model, x)
         by = "fused" if method.fast else "reference"
-        params = method.bind({})
+        params = method.bind(self._params)
         run = execute(method, method.function(by), by, model, x, target, params, self._seed)
         return run.output
 
@@ -185,6 +193,9 @@ def _explainer(given: Any, model: ModelAdapter, target: Tensor, seed: int) -> Ex
     """The explainer where there is a method's name or a function; None for maps alone."""
     if isinstance(given, Tensor) or given is None:
         return None
+    if isinstance(given, tuple) and len(given) == 2:
+        name, params = given
+        return Explainer(name, model, target, seed, params)
     if not isinstance(given, str) and not callable(given):
         raise TypeError(f"explain must be a method's name or f(model, x, target), got {given!r}")
     return Explainer(given, model, target, seed)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import pandas as pd
 from torch import Tensor
 
-from bridge.core.method import Method
 from bridge.metrics.baselines import baseline_maps
 from bridge.metrics.measure import measure
 from bridge.metrics.ranking import ranked
@@ -45,18 +43,10 @@ def rows(evidence: Evidence) -> Iterator[dict[str, Any]]:
     if not evidence.metrics:
         return
     for method, maps in evidence.maps().items():
-        explain = partial(_explained, method, evidence.params.get(method.name, {}))
-        yield from _measured(evidence, method.name, "", maps.to(evidence.x), {"explain": explain})
+        more = {"explain": (method.name, evidence.params.get(method.name, {}))}
+        yield from _measured(evidence, method.name, "", maps.to(evidence.x), more)
     for name, maps in baseline_maps(evidence.x, seed=evidence.seed).items():
         yield from _measured(evidence, name, "control", maps, {})
-
-
-def _explained(
-    method: Method, params: Mapping[str, Any], model: Any, x: Tensor, target: Tensor
-) -> Tensor:
-    """A method's maps of other images, by its quickest implementation of ours."""
-    maps: Tensor = (method.fast or method.reference)(model, x, target, **method.bind(params))
-    return maps
 
 
 def _measured(

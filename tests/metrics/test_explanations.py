@@ -140,6 +140,24 @@ def test_max_sensitivity_is_captums_where_the_noise_is_the_same():
     assert torch.allclose(ours.as_subclass(Tensor), theirs.as_subclass(Tensor), rtol=1e-9)
 
 
+def test_the_maps_of_one_method_may_be_held_against_those_of_another():
+    model, x, target, _ = network()
+    own = bridge.run("saliency", model, x, target).output
+    noise = {"noise": torch.zeros(1, *x.shape).double()}
+    by_name = measure("max_sensitivity", model, x, target, "saliency", explain="occlusion", **noise)
+    given = measure("max_sensitivity", model, x, target, own, explain="occlusion", **noise)
+    assert torch.equal(by_name.as_subclass(Tensor), given.as_subclass(Tensor))
+    assert (by_name > 0).all()
+
+
+def test_explaining_with_parameters_draws_the_same_numbers_for_each_image():
+    model, x, target, _ = network()
+    how = ("smooth_grad", {"n_samples": 3})
+    maps = bridge.run(how[0], model, x, target, implementation="fused", **how[1]).output
+    still = {"noise": torch.zeros(2, *x.shape).double()}
+    assert (measure("max_sensitivity", model, x, target, maps, explain=how, **still) == 0).all()
+
+
 def test_max_sensitivity_of_a_linear_models_gradient_is_zero():
     model, x, target, _ = linear()
     assert (measure("max_sensitivity", model, x, target, "saliency") == 0).all()
