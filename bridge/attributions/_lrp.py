@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from bridge.attributions._attention import proved
 from bridge.core.attention import Explicit
-from bridge.core.gradients import target_logits
+from bridge.core.gradients import input_gradient, target_logits
+from bridge.core.method import Method
 from bridge.core.model import ModelAdapter
 
 # f(x) = x * share(x): their slope is taken to be the share, one half at 0.
@@ -127,3 +128,32 @@ def _by_share(function: Callable[..., Tensor], input: Tensor, *args: Any, **kwar
     given = input.detach()
     share = function(given, *args, **kwargs) / given
     return input * torch.where(given == 0, torch.full_like(given, 0.5), share)
+
+
+def register_deviations(method: Method, *, constant: bool) -> None:
+    """The known deviations that both ways of relevance share, `constant` as in `Relevance`."""
+
+    def gradient(model: ModelAdapter, x: Tensor, target: Tensor, **changes: Any) -> Tensor:
+        return modified_gradient(model, x, target, Relevance(constant=constant, **changes))
+
+    @method.variant("it is the plain input x gradient")
+    def plain(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+        return x * input_gradient(model, x, target)
+
+    @method.variant("the factor x is missing")
+    def without_factor(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+        return gradient(model, x, target)
+
+    @method.variant("it multiplies by the normalised image instead of the pixels")
+    def times_normalised(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor | None:
+        if model.mean is None or model.std is None:
+            return None
+        return (x - model.mean) / model.std * gradient(model, x, target)
+
+    @method.variant("layer norm's standard deviation is not constant")
+    def plain_norm(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+        return x * gradient(model, x, target, leave=NORMS)
+
+    @method.variant("activations have their own slope instead of f(x) / x")
+    def plain_activations(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
+        return x * gradient(model, x, target, leave=ACTIVATIONS)

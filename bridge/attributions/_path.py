@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bridge.attributions._baseline import requires_baseline
 from bridge.core.gradients import input_gradient
 from bridge.core.model import ModelAdapter
 
 RIEMANN = ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid")
 SEEN = 1e-5  # images that are watched may be float32
 Rule = tuple[list[float], list[float]]  # points and weights
+
+
+def requires_path(
+    x: Tensor, *, n_steps: int, baseline: float | Tensor, method: str, **_: Any
+) -> None:
+    """Raise ValueError for a trapezoid without two ends, or a baseline that does not fit."""
+    if method == "riemann_trapezoid" and n_steps < 2:
+        raise ValueError(f"riemann_trapezoid needs n_steps of 2 or more, got {n_steps}")
+    requires_baseline(x, baseline)
 
 
 def quadrature(method: str, n_steps: int) -> Rule:

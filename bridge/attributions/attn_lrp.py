@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from bridge.attributions._attention import one_gradient
-from bridge.attributions._lrp import ACTIVATIONS, NORMS, Relevance, modified_gradient
+from bridge.attributions._lrp import Relevance, modified_gradient, register_deviations
 from bridge.core.model import ModelAdapter
 from bridge.core.registry import attribution, get
 
@@ -36,32 +36,7 @@ def other(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
     return get("cp_lrp")(model, x, target)
 
 
-@attn_lrp.variant("it is the plain input x gradient")
-def plain(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
-    return get("input_x_gradient")(model, x, target)
-
-
-@attn_lrp.variant("the factor x is missing")
-def without_factor(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
-    return modified_gradient(model, x, target, Relevance(constant=False))
-
-
-@attn_lrp.variant("it multiplies by the normalised image instead of the pixels")
-def times_normalised(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor | None:
-    if model.mean is None or model.std is None:
-        return None
-    return (x - model.mean) / model.std * without_factor(model, x, target)
-
-
-@attn_lrp.variant("layer norm's standard deviation is not constant")
-def plain_norm(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
-    return x * modified_gradient(model, x, target, Relevance(constant=False, leave=NORMS))
-
-
-@attn_lrp.variant("activations have their own slope instead of f(x) / x")
-def plain_activations(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
-    mode = Relevance(constant=False, leave=ACTIVATIONS)
-    return x * modified_gradient(model, x, target, mode)
+register_deviations(attn_lrp, constant=False)
 
 
 @attn_lrp.variant("products of activations are not halved")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bridge.attributions._baseline import baseline_images, requires_baseline
+from bridge.attributions._baseline import baseline_images
 from bridge.attributions._captum import NO_TRAPEZOID, as_baseline, at_once
 from bridge.attributions._path import (
     RIEMANN,
@@ -17,6 +17,7 @@ from bridge.attributions._path import (
     gradient_on_path,
     on_path,
     quadrature,
+    requires_path,
     rules_of,
 )
 from bridge.core.gradients import input_gradient, target_logits
@@ -29,13 +30,6 @@ from bridge.core.types import Unsupported
 from bridge.fused.chunks import gradient_sum
 
 Quadrature = Annotated[str, Domain(choices=("gausslegendre", *RIEMANN))]
-
-
-def requires(x: Tensor, *, n_steps: int, baseline: float | Tensor, method: str) -> None:
-    """Raise ValueError for a trapezoid without two ends, or a baseline that does not fit."""
-    if method == "riemann_trapezoid" and n_steps < 2:
-        raise ValueError(f"riemann_trapezoid needs n_steps of 2 or more, got {n_steps}")
-    requires_baseline(x, baseline)
 
 
 def observed(
@@ -61,7 +55,7 @@ def linear(w: Tensor, x: Tensor, *, baseline: float | Tensor, **_: Any) -> Tenso
 @attribution(
     "integrated_gradients",
     paper="arXiv:1703.01365",
-    requires=requires,
+    requires=requires_path,
     axioms=("completeness", "dummy", "implementation invariance", "linearity"),
     linear=linear,
     quick={"n_steps": 12},

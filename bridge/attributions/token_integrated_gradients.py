@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 
 from bridge.attributions._attention import sized
-from bridge.attributions._baseline import baseline_images, requires_baseline
+from bridge.attributions._baseline import baseline_images
 from bridge.attributions._blocks import blocks, given_to, giver, logits_from
 from bridge.attributions._captum import NO_TRAPEZOID, at_once
-from bridge.attributions._path import RIEMANN, quadrature
+from bridge.attributions._path import (
+    RIEMANN,
+    quadrature,
+    requires_path,
+)
 from bridge.core.gradients import target_logits
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Baseline, Domain, GradientSteps
@@ -21,18 +25,11 @@ from bridge.core.types import Unsupported
 Quadrature = Annotated[str, Domain(choices=("gausslegendre", *RIEMANN))]
 
 
-def requires(x: Tensor, *, n_steps: int, baseline: float | Tensor, method: str, **_: Any) -> None:
-    """Raise ValueError for a trapezoid without two ends, or a baseline that does not fit."""
-    if method == "riemann_trapezoid" and n_steps < 2:
-        raise ValueError(f"riemann_trapezoid needs n_steps of 2 or more, got {n_steps}")
-    requires_baseline(x, baseline)
-
-
 @attribution(
     "token_integrated_gradients",
     paper="arXiv:1703.01365",
     needs=("tokens",),
-    requires=requires,
+    requires=requires_path,
     axioms=("linearity",),
     quick={"n_steps": 12},
     quickest={"n_steps": 3},

@@ -17,6 +17,7 @@ from bridge.core.method import name_of
 from bridge.core.model import ModelAdapter, wrap
 from bridge.core.state import frozen, seeded
 from bridge.core.tags import Function
+from bridge.metrics.agreement import gaps
 from bridge.metrics.measure import Explainer
 from bridge.metrics.registry import Metric, get
 
@@ -117,12 +118,8 @@ def _varied(
         if name not in own or name in stated or name in ("noise", "masks"):
             continue
         others = domain.others or tuple(c for c in domain.choices if c != metric.defaults.get(name))
-        for value in others or _elsewhere.get(name, ()):
+        for value in others:
             yield replace(world, name=f"{name}={value!r}", params={**world.params, name: value})
-
-
-# Values of parameters whose domain names none.
-_elsewhere: dict[str, tuple[Any, ...]] = {"step": (1, 7), "baseline": (0.3, "mean", "blur")}
 
 
 def _given(
@@ -244,9 +241,9 @@ def _explains(
 
 
 def _gap(a: Tensor, b: Tensor) -> float:
-    both = a.isnan() & b.isnan()
+    """The largest difference as a share of the largest value; 0 where both are NaN."""
     scale = b.abs().nan_to_num(0, 0, 0).max().clamp(min=1e-12)
-    return float(((a - b).masked_fill(both, 0) / scale).abs().nan_to_num(nan=torch.inf).max())
+    return float(gaps(a[:, None], b[:, None], scale).max())
 
 
 def _few(values: Tensor) -> str:

@@ -177,7 +177,7 @@ def _once(
     watch: bool,
 ) -> Run:
     """One call: seeded, frozen, timed, counted; its output checked and detached."""
-    given = accepted(function, method, params)
+    given = accepted(function, method.defaults, params)
     if implementation not in method.implementations():
         check_call(function, method, given)
     images, classes = x.clone(), target.clone()
@@ -239,14 +239,16 @@ def check_call(function: Function, method: Method, given: Mapping[str, Any]) -> 
         return
 
 
-def accepted(function: Function, method: Method, params: Mapping[str, Any]) -> dict[str, Any]:
+def accepted(
+    function: Function, defaults: Mapping[str, Any], params: Mapping[str, Any]
+) -> dict[str, Any]:
     """The parameters to call a function with: those it knows.
 
     A user's function need not know every parameter of the method, as long as the ones it does not
     know have their default value. Raises Unsupported where it would ignore a choice.
     """
     unknown = {k: v for k, v in params.items() if not accepts(function, k)}
-    ignored = {k: v for k, v in unknown.items() if not _same(v, method.defaults[k])}
+    ignored = {k: v for k, v in unknown.items() if k not in defaults or not _same(v, defaults[k])}
     if ignored:
         listed = ", ".join(f"{k}={v!r}" for k, v in ignored.items())
         raise Unsupported(f"{name_of(function)} does not take {listed}, which would be ignored")

@@ -241,11 +241,12 @@ class ModelAdapter(nn.Module):
         """
         with turn():
             self._key(x)  # other parts are another model
-            kind, weights = tuple(x.shape[1:]), sum(p._version for p in self.module.parameters())
+            kind = tuple(x.shape[1:])
             known = self._grids.get(kind)
-            if isinstance(known, _Refused) and known.weights == weights:
-                raise NoGrid(known.why)
             if not isinstance(known, GridLayer):
+                weights = sum(p._version for p in self.module.parameters())
+                if known is not None and known.weights == weights:
+                    raise NoGrid(known.why)
                 try:
                     known = self._find_grid(x.detach())
                 except ValueError as error:

@@ -13,9 +13,10 @@ Kind = Literal["spearman", "ssim", "cosine"]
 Alike = Annotated[Kind, Domain(choices=("spearman", "ssim", "cosine"))]
 
 
-def alike(a: Tensor, b: Tensor, size: tuple[int, int], kind: Kind) -> Tensor:
-    """Rank correlation or SSIM of what both call important, or the signed cosine, (n,)."""
+def alike(a: Tensor, b: Tensor, x: Tensor, kind: Kind) -> Tensor:
+    """Rank correlation or SSIM of what both call important of images x, or the signed cosine."""
     if kind == "cosine":
         return cosine(a, b)
+    size = int(x.shape[2]), int(x.shape[3])
     a, b = importance(a, size), importance(b, size)
     return ssim(a, b) if kind == "ssim" else spearman(ranks(a), ranks(b))

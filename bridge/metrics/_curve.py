@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bridge.core.model import ModelAdapter
+from bridge.metrics._pixels import pixel_values, positions
 from bridge.metrics._score import Kind, scores
 
 STEPS = 28  # RISE takes as many pixels a step as an image is wide, which are 28 at 28 pixels
@@ -37,15 +39,15 @@ def replaced_curve(
     target: Tensor,
     start: Tensor,
     end: Tensor,
-    place: Tensor,
+    maps: Tensor,
     step: int | None,
     score: Kind,
 ) -> Curve:
-    """The score from `start` to `end` (n, c, h, w), `step` pixels at a time in order of `place`.
+    """The score from `start` to `end` (n, c, h, w), `step` pixels at a time, as the maps have them.
 
-    `place` (n, h, w) is each pixel's turn, from 0. The first point is `start` itself, the last one
-    `end`.
+    The largest signed value first. The first point is `start` itself, the last one `end`.
     """
+    place = positions(pixel_values(maps, start))
     pixels = place[0].numel()
     step = math.ceil(pixels / STEPS) if step is None else step
     counts = torch.arange(0, pixels + step, step, device=place.device).clamp(max=pixels)
@@ -58,6 +60,6 @@ def replaced_curve(
     return Curve(counts.double() / pixels, scores(model, target, len(counts), make, score))
 
 
-def passes_of(pixels: int, step: int | None) -> int:
+def passes_of(pixels: int, step: int | None = None, **_: Any) -> int:
     """How many images `replaced_curve` shows the model for each one."""
     return 1 + math.ceil(pixels / (math.ceil(pixels / STEPS) if step is None else step))

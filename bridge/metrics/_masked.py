@@ -14,7 +14,7 @@ def confidences(
     model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The target's probability on x, and on x times its map scaled into [0, 1]: (n,) each."""
-    values = pixel_values(maps, (x.shape[2], x.shape[3]))
+    values = pixel_values(maps, x)
     low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
     shown = torch.where(high > low, (values - low) / (high - low), 1.0)[:, None].to(x)
 

@@ -7,15 +7,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def pixel_values(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """sum_c map, signed, (n, h, w) float64 at the image's `size` (bilinear).
+def pixel_values(maps: Tensor, x: Tensor) -> Tensor:
+    """sum_c map, signed, (n, h, w) float64 at the size of the images `x` (bilinear).
 
     Signed: a pixel that speaks against the class is not important for it. Whoever holds only
     absolute values meaningful passes maps.abs().
     """
     summed = maps.double().sum(1, keepdim=True)
-    if tuple(summed.shape[2:]) != size:
-        summed = F.interpolate(summed, size, mode="bilinear", align_corners=False)
+    if summed.shape[2:] != x.shape[2:]:
+        summed = F.interpolate(summed, x.shape[2:], mode="bilinear", align_corners=False)
     return summed[:, 0]
 
 
@@ -25,9 +25,7 @@ def positions(values: Tensor) -> Tensor:
     >>> positions(torch.tensor([[[1.0, 3.0], [3.0, 2.0]]])).tolist()
     [[[3, 0], [1, 2]]]
     """
-    order = values.flatten(1).argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places).view_as(values)
+    return _places(values.flatten(1).argsort(dim=1, descending=True, stable=True), values)
 
 
 def random_ties(values: Tensor) -> Tensor:
@@ -38,5 +36,10 @@ def random_ties(values: Tensor) -> Tensor:
     shuffled = torch.rand(values.flatten(1).shape, device=values.device).argsort(1)
     flat = values.flatten(1).gather(1, shuffled)
     order = shuffled.gather(1, flat.argsort(dim=1, descending=True, stable=True))
+    return _places(order, values)
+
+
+def _places(order: Tensor, values: Tensor) -> Tensor:
+    """Of each pixel its place in an order (n, h * w), laid out as the values."""
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places).view_as(values)
+    return torch.empty_like(order).scatter_(1, order, places).view(values.shape)

@@ -28,7 +28,9 @@ class _Replacement(Domain):
         return "one of 'zero', 'mean', 'blur', a number in pixel units, or a tensor"
 
 
-Replacement = Annotated[str | float | Tensor, _Replacement(tensor=True)]
+Replacement = Annotated[
+    str | float | Tensor, _Replacement(tensor=True, others=(0.3, "mean", "blur"))
+]
 
 
 def replacement(x: Tensor, kind: str | float | Tensor) -> Tensor:

@@ -10,19 +10,18 @@ from torch import Tensor
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Domain
 from bridge.metrics._curve import Curve, passes_of, replaced_curve
-from bridge.metrics._pixels import pixel_values, positions
 from bridge.metrics._replacement import Replacement, replacement
 from bridge.metrics._score import Score
 from bridge.metrics.registry import metric
 
-Step = Annotated[int | None, Domain(low=1, whole=True, optional=True, unit="pixels")]
+Step = Annotated[int | None, Domain(low=1, whole=True, optional=True, unit="pixels", others=(1, 7))]
 
 
 @metric(
     "deletion",
     better="lower",
     paper="arXiv:1806.07421",
-    passes=lambda pixels, step=None, **_: passes_of(pixels, step),
+    passes=passes_of,
 )
 def deletion(
     model: ModelAdapter,
@@ -40,8 +39,7 @@ def deletion(
     the score being the target's "probability" (softmax), "logit", or "accuracy" (1 where it is
     predicted). Pixels in the order of the map's signed sum over channels, ties in reading order.
     """
-    place = positions(pixel_values(maps, (x.shape[2], x.shape[3])))
-    curve = replaced_curve(model, target, x, replacement(x, baseline), place, step, score)
+    curve = replaced_curve(model, target, x, replacement(x, baseline), maps, step, score)
     return curve.area(), curve
 
 

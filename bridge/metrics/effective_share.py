@@ -16,5 +16,5 @@ def effective_share(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor
     The participation ratio as a share: k equal pixels of d give k / d. NaN for a map that is all
     zero.
     """
-    values = pixel_values(maps, (x.shape[2], x.shape[3])).abs().flatten(1)
+    values = pixel_values(maps, x).abs().flatten(1)
     return values.sum(1).square() / (values.shape[1] * values.square().sum(1))

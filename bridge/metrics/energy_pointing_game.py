@@ -19,7 +19,7 @@ def energy_pointing_game(
     Wang et al. 2020 (Score-CAM), section 4.4. NaN where nothing is positive.
     """
     truth = checked_masks(masks, x)
-    values = pixel_values(maps, (x.shape[2], x.shape[3])).clamp(min=0)
+    values = pixel_values(maps, x).clamp(min=0)
     return (values * truth).flatten(1).sum(1) / values.flatten(1).sum(1)
 
 
@@ -27,7 +27,7 @@ def energy_pointing_game(
 def by_size(
     model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, *, masks: Tensor
 ) -> Tensor:
-    values = pixel_values(maps, (x.shape[2], x.shape[3])).abs()
+    values = pixel_values(maps, x).abs()
     return energy_pointing_game(model, x, target, values[:, None], masks=masks)
 
 
@@ -35,6 +35,6 @@ def by_size(
 def signed(
     model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, *, masks: Tensor
 ) -> Tensor:
-    values = pixel_values(maps, (x.shape[2], x.shape[3]))
+    values = pixel_values(maps, x)
     truth = checked_masks(masks, x)
     return (values * truth).flatten(1).sum(1) / values.flatten(1).sum(1)

@@ -19,7 +19,7 @@ def entropy(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Ten
     Bhatt et al. 2020, definition 5 (complexity). 0 where one pixel has all, ln d where all are
     equal. NaN for a map that is all zero.
     """
-    values = pixel_values(maps, (x.shape[2], x.shape[3])).abs().flatten(1)
+    values = pixel_values(maps, x).abs().flatten(1)
     p = values / values.sum(1, keepdim=True)
     return -torch.special.xlogy(p, p).sum(1)
 

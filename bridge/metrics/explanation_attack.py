@@ -20,7 +20,7 @@ from bridge.core.parameters import Domain, check_positive, check_seed, check_who
 from bridge.core.preflight import preflight
 from bridge.core.state import seeded
 from bridge.core.turns import turn
-from bridge.metrics.similarity import ranks, spearman
+from bridge.metrics.similarity import ranks, spearman, top_k
 
 Goal = Literal["top_k", "mass_centre", "target_map", "random_sign"]
 BETA = 30.0  # of softplus: its kink is as wide as a thirtieth, and it has a second derivative
@@ -98,7 +98,7 @@ def attack_explanation(
         before,
         after,
         k,
-        (_top(before, k) & _top(after, k)).sum(1).double() / k,
+        (top_k(before, k) & top_k(after, k)).sum(1).double() / k,
         spearman(ranks(before), ranks(after)),
         (_centre(before) - _centre(after)).norm(dim=1).double(),
     )
@@ -119,7 +119,7 @@ def _attacked(
     """Of all iterates that keep their class the one whose map moved the most, image by image."""
     low, high = model.bounds
     before, predicted = _map(model, x, target), predict(model, x)
-    most = _top(before, max(1, round(share * before[0].numel())))
+    most = top_k(before, max(1, round(share * before[0].numel())))
 
     def moved(map_: Tensor) -> Tensor:
         if goal == "mass_centre":
@@ -191,12 +191,6 @@ def _softened(model: ModelAdapter, x: Tensor, beta: float) -> ModelAdapter:
     if isinstance(smooth.module, nn.ReLU):
         smooth.module = nn.Softplus(beta)
     return smooth
-
-
-def _top(map_: Tensor, k: int) -> Tensor:
-    """Which pixels are among the k largest, (n, h * w) bool."""
-    flat = map_.flatten(1)
-    return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, flat.topk(k, dim=1).indices, True)
 
 
 def _centre(map_: Tensor) -> Tensor:

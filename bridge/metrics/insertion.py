@@ -8,7 +8,6 @@ from torch import Tensor
 
 from bridge.core.model import ModelAdapter
 from bridge.metrics._curve import Curve, passes_of, replaced_curve
-from bridge.metrics._pixels import pixel_values, positions
 from bridge.metrics._replacement import Replacement, replacement
 from bridge.metrics._score import Score
 from bridge.metrics.deletion import Step
@@ -19,7 +18,7 @@ from bridge.metrics.registry import metric
     "insertion",
     better="higher",
     paper="arXiv:1806.07421",
-    passes=lambda pixels, step=None, **_: passes_of(pixels, step),
+    passes=passes_of,
 )
 def insertion(
     model: ModelAdapter,
@@ -36,8 +35,7 @@ def insertion(
     RISE (Petsiuk et al. 2018): from `baseline` (the blurred image) to the image itself, in the
     order and by the steps of `deletion`.
     """
-    place = positions(pixel_values(maps, (x.shape[2], x.shape[3])))
-    curve = replaced_curve(model, target, replacement(x, baseline), x, place, step, score)
+    curve = replaced_curve(model, target, replacement(x, baseline), x, maps, step, score)
     return curve.area(), curve
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bridge.core.engine import Passes, execute, session
+from bridge.core.engine import Passes, accepted, execute, session
 from bridge.core.method import name_of
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import check_seed
@@ -92,7 +91,7 @@ def measure(
             function, by = metric.function(implementation), implementation
         else:
             function, by = implementation, name_of(implementation)
-        taken = _taken(function, metric, bound)
+        taken = accepted(function, metric.defaults, bound)
         with (
             seeded(seed),
             session(adapter) as passes,
@@ -199,16 +198,3 @@ def _explainer(given: Any, model: ModelAdapter, target: Tensor, seed: int) -> Ex
     if not isinstance(given, str) and not callable(given):
         raise TypeError(f"explain must be a method's name or f(model, x, target), got {given!r}")
     return Explainer(given, model, target, seed)
-
-
-def _taken(function: Function, metric: Metric, bound: dict[str, Any]) -> dict[str, Any]:
-    """The parameters that a function knows; a user's own need not know those at their defaults."""
-    known = inspect.signature(function).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
-        return bound
-    for name, value in bound.items():
-        if name not in known and value is not metric.defaults.get(name):
-            raise ValueError(
-                f"{name_of(function)} does not take {name}={value!r}, which would be ignored"
-            )
-    return {name: value for name, value in bound.items() if name in known}

@@ -58,7 +58,7 @@ def parameter_randomisation(
             draw()
         changed.forget()
         other = explain(x, model=changed)
-        found.append(alike(maps, other, (x.shape[2], x.shape[3]), similarity))
+        found.append(alike(maps, other, x, similarity))
     at = torch.arange(len(names), dtype=torch.float64) / len(names)
     values = torch.stack(found, 1)
     return values.mean(1), Curve(at, values)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from bridge.core.model import ModelAdapter
 from bridge.metrics._curve import Curve, passes_of, replaced_curve
-from bridge.metrics._pixels import pixel_values, positions
 from bridge.metrics._replacement import Replacement, replacement
 from bridge.metrics._score import Score
 from bridge.metrics.deletion import Step
@@ -19,7 +18,7 @@ from bridge.metrics.registry import metric
     "pixel_flipping",
     better="higher",
     paper="arXiv:1509.06321",
-    passes=lambda pixels, step=None, **_: passes_of(pixels, step),
+    passes=passes_of,
 )
 def pixel_flipping(
     model: ModelAdapter,
@@ -36,8 +35,7 @@ def pixel_flipping(
     The area over the perturbation curve (Samek et al. 2017, eq. 12; Bach et al. 2015), whole
     pixels, all channels at once. The sum has L + 1 terms, of which the first is zero.
     """
-    place = positions(pixel_values(maps, (x.shape[2], x.shape[3])))
-    curve = replaced_curve(model, target, x, replacement(x, baseline), place, step, score)
+    curve = replaced_curve(model, target, x, replacement(x, baseline), maps, step, score)
     return (curve.values[:, :1] - curve.values).mean(1), curve
 
 

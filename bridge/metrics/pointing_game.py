@@ -21,7 +21,7 @@ def pointing_game(
     scores the mask's own area, which is chance.
     """
     truth = checked_masks(masks, x)
-    values = pixel_values(maps, (x.shape[2], x.shape[3])).flatten(1)
+    values = pixel_values(maps, x).flatten(1)
     largest = values == values.amax(1, keepdim=True)
     return (largest & truth.flatten(1)).sum(1).double() / largest.sum(1)
 

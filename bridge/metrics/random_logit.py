@@ -28,4 +28,4 @@ def random_logit(
     classes = model.facts(x).logits.shape[1]
     away = torch.randint(1, classes, target.shape, device=target.device)
     other = explain(x, target=(target + away) % classes)
-    return alike(maps, other, (x.shape[2], x.shape[3]), similarity)
+    return alike(maps, other, x, similarity)

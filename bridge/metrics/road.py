@@ -64,7 +64,7 @@ def road(
     (with "least", higher is better), ties broken at random; each becomes the weighted mean of its
     eight neighbours (a sparse linear system) plus noise. The score of the paper is the accuracy.
     """
-    values = pixel_values(maps, (x.shape[2], x.shape[3]))
+    values = pixel_values(maps, x)
     place = random_ties(values if first == "most" else -values)
     pixels = place[0].numel()
     images = torch.stack(

@@ -41,7 +41,7 @@ def sensitivity_n(
     of the pixels (at least one), (n,). 1 for a map of the contributions of a linear model. NaN
     where either side is constant.
     """
-    end, values = replacement(x, baseline), pixel_values(maps, (x.shape[2], x.shape[3]))
+    end, values = replacement(x, baseline), pixel_values(maps, x)
     pixels = values[0].numel()
     count = max(1, round(share * pixels))
     draws = torch.rand(len(x), subsets, pixels, device=x.device)

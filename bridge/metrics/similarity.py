@@ -49,14 +49,17 @@ def spearman(ranks_a: Tensor, ranks_b: Tensor) -> Tensor:
     return cosine(ranks_a - ranks_a.mean(1, keepdim=True), ranks_b - ranks_b.mean(1, keepdim=True))
 
 
+def top_k(map_: Tensor, k: int) -> Tensor:
+    """Which pixels of each map (n, h, w) are among its k largest, (n, h * w) bool."""
+    flat = map_.flatten(1)
+    return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, flat.topk(k, dim=1).indices, True)
+
+
 def top_k_iou(a: Tensor, b: Tensor, share: float = TOP) -> Tensor:
     """|A and B| / |A or B| of the most important `share` of the pixels of maps (n, h, w), (n,)."""
     k = max(1, round(share * a[0].numel()))
-    chosen = [
-        torch.zeros_like(m.flatten(1)).scatter_(1, m.flatten(1).topk(k, dim=1).indices, 1).bool()
-        for m in (a, b)
-    ]
-    return (chosen[0] & chosen[1]).sum(1) / (chosen[0] | chosen[1]).sum(1)
+    first, second = top_k(a, k), top_k(b, k)
+    return (first & second).sum(1) / (first | second).sum(1)
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:

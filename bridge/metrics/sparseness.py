@@ -17,7 +17,7 @@ def sparseness(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> 
     Chalasani et al. 2020, eq. 8: 1 - 2 sum_k (v_(k) / |v|_1) (d - k + 1/2) / d over ascending
     values v. NaN for a map that is all zero.
     """
-    values = pixel_values(maps, (x.shape[2], x.shape[3])).abs().flatten(1).sort(1).values
+    values = pixel_values(maps, x).abs().flatten(1).sort(1).values
     d = values.shape[1]
     weights = (d - torch.arange(1, d + 1).to(values) + 0.5) / d
     return 1 - 2 * (values * weights).sum(1) / values.sum(1)
@@ -25,7 +25,7 @@ def sparseness(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> 
 
 @sparseness.variant("the values are not made positive")
 def of_signed(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Tensor:
-    values = pixel_values(maps, (x.shape[2], x.shape[3])).flatten(1).sort(1).values
+    values = pixel_values(maps, x).flatten(1).sort(1).values
     d = values.shape[1]
     weights = (d - torch.arange(1, d + 1).to(values) + 0.5) / d
     return 1 - 2 * (values * weights).sum(1) / values.sum(1)
@@ -38,5 +38,5 @@ def of_channels(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) ->
 
 @sparseness.variant("it lacks the correction (d + 1) / d - 1 of the index")
 def uncorrected(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor) -> Tensor:
-    values = pixel_values(maps, (x.shape[2], x.shape[3])).abs().flatten(1)
+    values = pixel_values(maps, x).abs().flatten(1)
     return sparseness(model, x, target, maps) - 1 / values.shape[1]
