@@ -40,7 +40,7 @@ from bridge.study.request import EPSILONS
 
 RESULTS = Path(__file__).parent / "results"
 CARD = "saliency,integrated_gradients,layer_gradcam,occlusion,fgsm,pgd".split(",")
-SIZES = (16, 64, 256)
+SIZES = (16, 64, 256, 512)
 World = tuple[ModelAdapter, Tensor, Tensor]
 
 
@@ -209,6 +209,10 @@ Made by `python benchmarks/answers.py --threads {threads}`.
 | small images compared | MB that it raises the peak of memory by |
 |---|---|
 {memory}
+
+Results go through in parts, so that what grows with the images is what is kept of them. The sample
+that is judged grows up to 16 images, and Captum's integrated gradients hold all 50 steps of it at
+once, in float64: that is the peak.
 """
 
 
