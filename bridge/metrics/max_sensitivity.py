@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bridge.core.model import ModelAdapter
-from bridge.core.parameters import Domain, Draw, Samples
+from bridge.core.parameters import Draw, Samples
+from bridge.core.types import Unsupported
+from bridge.metrics._neighbours import Perturbation, Radius, neighbours
 from bridge.metrics.measure import Explainer
 from bridge.metrics.registry import metric
-
-Radius = Annotated[float, Domain(low=0, unit="Linf, in pixel units")]
 
 
 @metric(
@@ -27,18 +27,22 @@ def max_sensitivity(
     explain: Explainer,
     radius: Radius = 0.02,
     samples: Samples = 10,
+    perturbation: Perturbation = "uniform",
     noise: Draw = None,
 ) -> Tensor:
     """max over |d|_inf <= radius of |map(x + d) - map(x)|_2 / |map(x)|_2, (n,).
 
-    Yeh et al. 2019, definition 3.1, by `samples` uniform draws (`noise`, (samples, n, c, h, w),
-    gives them); relative to the map's own norm, as every library has it (the paper's definition is
-    not). NaN where the map is all zero. x + d may leave the bounds by the radius.
+    Yeh et al. 2019, definition 3.1; relative to the map's own norm, as every library has it (the
+    paper's definition is not). By `perturbation`: `samples` "uniform" draws (`noise`, (samples, n,
+    c, h, w), gives them; x + d may leave the bounds by the radius), "adversarial" what the Linf
+    attacks by the gradient return, "explanation" what an attack on the gradient's map returns: the
+    same size, and "uniform" is their control. NaN where the map is all zero.
     """
-    if noise is None:
-        noise = radius * (2 * torch.rand(samples, *x.shape, dtype=x.dtype, device=x.device) - 1)
+    near = neighbours(
+        model, x, target, radius=radius, samples=samples, noise=noise, perturbation=perturbation
+    )
     own = maps.double().flatten(1)
-    changes = [(explain(x + each).double().flatten(1) - own).norm(dim=1) for each in noise]
+    changes = [(explain(each).double().flatten(1) - own).norm(dim=1) for each in near]
     norm = own.norm(dim=1)
     return torch.where(norm > 0, torch.stack(changes).amax(0) / norm, float("nan"))
 
@@ -53,10 +57,13 @@ def captum(
     explain: Explainer,
     radius: float,
     samples: int,
+    perturbation: str,
     noise: Tensor | None,
 ) -> Tensor:
     from captum.metrics import sensitivity_max
 
+    if perturbation != "uniform":
+        raise Unsupported("Captum's sensitivity_max perturbs by noise alone")
     if noise is None:
         noise = radius * (2 * torch.rand(samples, *x.shape, dtype=x.dtype, device=x.device) - 1)
     left = iter(noise)

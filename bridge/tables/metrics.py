@@ -98,7 +98,8 @@ def view(frame: pd.DataFrame, frames: Frames) -> View:
         texts.append([column.show(found) for column in columns])
         values.append([found[column.name] for column in columns])
     undefined = int(frame["value"].isna().sum())
-    remarks = [f"{undefined} values are not defined (a map that is all zero)."] if undefined else []
+    why = "a map that is all zero, or no image near it that keeps its class"
+    remarks = [f"{undefined} values are not defined ({why})."] if undefined else []
     return View(columns, texts, metrics.note, remarks, values=values)
 
 

@@ -1,0 +1,71 @@
+"""Images near the explained ones: noise, or what attacks of the same size make of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from bridge.core.engine import execute
+from bridge.core.method import Method
+from bridge.core.model import ModelAdapter
+from bridge.core.parameters import Domain
+from bridge.core.registry import get, methods
+from bridge.metrics.explanation_attack import attack_explanation
+
+Kind = Literal["uniform", "adversarial", "explanation"]
+# Draws can be given (`noise`), attacks cannot: nobody's own code is asked for those.
+Perturbation = Annotated[
+    Kind, Domain(choices=("uniform", "adversarial", "explanation"), others=("uniform",))
+]
+Radius = Annotated[float, Domain(low=0, unit="Linf, in pixel units")]
+
+
+def neighbours(
+    model: ModelAdapter,
+    x: Tensor,
+    target: Tensor,
+    *,
+    radius: float,
+    samples: int,
+    noise: Tensor | None,
+    perturbation: Kind,
+) -> list[Tensor]:
+    """Images within `radius` (Linf) of images x (n, c, h, w), each a batch like them.
+
+    "uniform": `samples` draws of uniform noise, or x plus each of `noise` (samples, n, c, h, w);
+    they may leave the bounds. "adversarial": what each attack of the prediction returns that climbs
+    the loss's gradient in the Linf ball and draws nothing (see `gradient_attacks`). "explanation":
+    what `attack_explanation` returns, which moves the gradient's map and keeps the class; with
+    both `samples` means nothing. Raises ValueError for `noise` beside an attack.
+    """
+    if perturbation == "uniform":
+        if noise is None:
+            noise = radius * (2 * torch.rand(samples, *x.shape, dtype=x.dtype, device=x.device) - 1)
+        return [x + each for each in noise]
+    if noise is not None:
+        raise ValueError(f'noise is for perturbation="uniform", not for {perturbation!r}')
+    if perturbation == "explanation":
+        seed = int(torch.randint(2**31, ()))
+        return [attack_explanation(model, x, target, epsilon=radius, seed=seed).images]
+    return [attacked(method, model, x, target, radius) for method in gradient_attacks()]
+
+
+def gradient_attacks() -> list[Method]:
+    """The attacks that climb the loss by its gradient in the Linf ball and draw nothing, by tags.
+
+    >>> "pgd" in [method.name for method in gradient_attacks()]  # it starts at random
+    False
+    """
+    known = [get(name) for name in methods("attack")]
+    return [m for m in known if m.norm == "linf" and "ascent" in m.tags.axioms and not m.random]
+
+
+def attacked(
+    method: Method, model: ModelAdapter, x: Tensor, labels: Tensor, epsilon: float
+) -> Tensor:
+    """What an attack returns at this epsilon, by its quickest implementation of ours."""
+    by = "fused" if method.fast else "reference"
+    params = method.bind({"epsilon": epsilon})
+    return execute(method, method.function(by), by, model, x, labels, params, 0).output
