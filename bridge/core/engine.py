@@ -37,6 +37,7 @@ from bridge.core.turns import turn
 from bridge.core.types import Run, Unsupported
 from bridge.core.warn import warn
 from bridge.core.watch import watched
+from bridge.core.within import attacked, checked_mask
 
 
 @torch.inference_mode(False)
@@ -48,6 +49,7 @@ def run(
     target: Any,
     *,
     implementation: str | Function = "reference",
+    mask: Tensor | None = None,
     seed: int = 0,
     **params: Any,
 ) -> Run:
@@ -57,9 +59,10 @@ def run(
     label to attack (with `targeted=True` the class to reach). `implementation` is "reference",
     "fused", a library with a twin, or a function of the same signature. Random numbers come from
     `seed`; the random state, the model and the images are left as they were. An attack takes a list
-    as `epsilon`, and its output then has a leading axis ("fused" runs them in one batch). Threads
-    take turns. Warns where the output is not finite, and where the implementation changed the
-    model's weights, which are put back.
+    as `epsilon`, and its output then has a leading axis ("fused" runs them in one batch). With
+    `mask` (n, h, w), True where pixels may change, any attack by any implementation attacks the
+    model as a function of those pixels alone. Threads take turns. Warns where the output is not
+    finite, and where the implementation changed the model's weights, which are put back.
 
     Raises KeyError for an unknown method or implementation, TypeError for an unknown parameter,
     ValueError for parameters, images, labels or a model that do not fit (see
@@ -90,7 +93,14 @@ def run(
                 f"implementation must be a function or one of the names "
                 f"{list(method.implementations())}, got {implementation!r}"
             )
-        found = execute(method, function, by, adapter, images, classes, bound, seed, watch=True)
+        call = partial(execute, method, function, by, params=bound, seed=seed, watch=True)
+        if mask is None:
+            found = call(adapter, images, classes)
+        else:
+            if method.kind != "attack":
+                raise ValueError(f"mask says what an attack may change, {name} is no attack")
+            alone = by not in method.implementations()
+            found = attacked(call, adapter, images, classes, checked_mask(mask, images), alone)
     for each in found.noticed:
         if each.stage == "logits":
             raise ValueError(each.message)
