@@ -69,12 +69,13 @@ def attacked(
     x: Tensor,
     labels: Tensor,
     mask: Tensor,
-    alone: bool,
+    alone: bool = False,
 ) -> Run:
     """An attack within a mask: of all images at once, or of each alone.
 
-    Our own and the libraries' show the model all images each time, or fewer (then each is attacked
-    alone). Of a user's function nobody knows which ones it shows.
+    `call(model, x, labels)` runs it. Our own and the libraries' show the model all images each
+    time, or fewer (then each is attacked alone). Of a user's function nobody knows which ones it
+    shows: `alone`.
     """
     n = len(x)
 

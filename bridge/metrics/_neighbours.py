@@ -62,6 +62,21 @@ def gradient_attacks() -> list[Method]:
     return [m for m in known if m.norm == "linf" and "ascent" in m.tags.axioms and not m.random]
 
 
+def one_step() -> Method:
+    """Of these the one that moves each pixel by epsilon, once, as its recipe says.
+
+    >>> one_step().tags.recipe(torch.zeros(1, 1, 1, 1), (0, 1), epsilon=0.1, targeted=False).step
+    0.1
+    """
+    x = torch.zeros(1, 1, 1, 1)
+    for method in gradient_attacks():
+        if method.tags.recipe is not None:
+            recipe = method.tags.recipe(x, (0.0, 1.0), **method.bind({}))
+            if recipe.steps == 1 and recipe.direction is torch.sign:
+                return method
+    raise KeyError("no attack is registered that takes one step along the gradient's sign")
+
+
 def attacked(
     method: Method, model: ModelAdapter, x: Tensor, labels: Tensor, epsilon: float
 ) -> Tensor:

@@ -65,6 +65,36 @@ def test_deletion_by_true_contributions_is_the_least_of_500_orders():
     assert (worse < flipped).all()
 
 
+def test_adversarial_deletion_of_a_linear_model_falls_by_the_weights_it_attacks():
+    torch.manual_seed(3)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), 2, bias=False)).double()
+    weight = module[1].weight.data
+    weight[1] = -weight[0]  # the gradient's sign is that of the other class's weight
+    model, x = bridge.wrap(module.eval()), 0.2 + 0.6 * torch.rand(3, *SHAPE, dtype=torch.float64)
+    target = torch.tensor([0, 1, 1])
+    w = weight[target].view(3, *SHAPE)
+    how = {"score": "logit", "epsilon": 0.05, "points": 30}
+    best = measure("adversarial_deletion", model, x, target, w.abs(), **how)
+    gains = w.abs().sum(1).flatten(1).sort(1, descending=True).values
+    start = (w * x).flatten(1).sum(1, keepdim=True)
+    expected = start - 0.05 * torch.cat([torch.zeros(3, 1), gains.cumsum(1)], 1)
+    assert torch.allclose(best.curve.values, expected, rtol=1e-9)
+    assert best.curve.at.tolist() == [k / 30 for k in range(31)]
+    torch.manual_seed(0)
+    for _ in range(50):
+        other = measure("adversarial_deletion", model, x, target, torch.rand_like(x), **how)
+        assert (other > best).all()
+    iterated = measure("adversarial_deletion", model, x, target, w.abs(), attack="bim", **how)
+    assert torch.allclose(iterated, best.as_subclass(Tensor), rtol=1e-9)
+    assert iterated.forwards == 3 * registry.get("adversarial_deletion").passes(
+        30, attack="bim", points=30
+    )
+    with pytest.raises(ValueError, match="is no attack"):
+        measure("adversarial_deletion", model, x, target, w, attack="saliency")
+    with pytest.raises(KeyError, match="did you mean"):
+        measure("adversarial_deletion", model, x, target, w, attack="fgms")
+
+
 @pytest.mark.parametrize("score", ["logit", "probability", "accuracy"])
 @pytest.mark.parametrize("step", [1, 7, 30, 144])
 def test_curves_are_what_a_loop_over_pixels_gives(step, score):
