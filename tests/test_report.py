@@ -131,6 +131,7 @@ def test_the_verdict_comes_first_and_the_worst_disagreement_is_named(run, writte
         "table-runtime",
         "table-similarity",
         "table-shift",
+        "table-robustness",
         "table-failures",
         "gallery",
         "again",
@@ -168,8 +169,8 @@ def test_a_new_table_shows_up_everywhere(run, tmp_path, monkeypatch):
     folder = dataclasses.replace(run, tables=tables).report(tmp_path / "all")
     text = (folder / "report.html").read_text()
     headings = re.findall(r'<h2 id="run0-table-([\w-]+)-h"', text)
-    ours = ["agreement", "attacks", "runtime", "similarity", "shift"]
-    assert headings == [*ours, "deletion", "6", "failures"]
+    ours = ["agreement", "attacks", "runtime", "similarity", "shift", "robustness"]
+    assert headings == [*ours, "deletion", "7", "failures"]
     assert "0.250" in Reader(text).text
     assert "0.3333" in Reader(text).text
     assert not [t for t, attributes in Reader(text).tags if "onerror" in attributes]
@@ -425,7 +426,7 @@ def test_filters_show_what_was_asked_for(opened, run):
     assert order == sorted(order)
     opened.locator("[name=mark]").select_option("differs")
     # fgsm by the wrong function, the noise by Foolbox
-    assert opened.locator(".tips tbody tr:visible").count() == 2
+    assert opened.locator("#run0-table-agreement .tips tbody tr:visible").count() == 2
 
 
 def test_the_slider_lays_the_maps_over_their_image(opened):
@@ -480,7 +481,7 @@ def test_without_javascript_tables_and_pictures_are_there(browser, written):
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto(written.as_uri())
-    assert tab.locator(".tips tbody tr").count() == 6
+    assert tab.locator("#run0-table-agreement .tips tbody tr").count() == 6
     assert tab.locator(".row img").count() == 8 * 10
     assert not tab.locator(".filters").is_visible()
     context.close()

@@ -20,7 +20,7 @@ from bridge.core.parameters import Domain, check_positive, check_seed, check_who
 from bridge.core.preflight import preflight
 from bridge.core.state import seeded
 from bridge.core.turns import turn
-from bridge.metrics.similarity import ranks, spearman, top_k
+from bridge.metrics.similarity import centre, ranks, spearman, top_k
 
 Goal = Literal["top_k", "mass_centre", "target_map", "random_sign"]
 BETA = 30.0  # of softplus: its kink is as wide as a thirtieth, and it has a second derivative
@@ -100,7 +100,7 @@ def attack_explanation(
         k,
         (top_k(before, k) & top_k(after, k)).sum(1).double() / k,
         spearman(ranks(before), ranks(after)),
-        (_centre(before) - _centre(after)).norm(dim=1).double(),
+        (centre(before) - centre(after)).norm(dim=1).double(),
     )
 
 
@@ -123,7 +123,7 @@ def _attacked(
 
     def moved(map_: Tensor) -> Tensor:
         if goal == "mass_centre":
-            return (_centre(map_) - _centre(before)).norm(dim=1)
+            return (centre(map_) - centre(before)).norm(dim=1)
         if goal == "target_map" and towards is not None:
             wanted = towards.to(map_) / towards.to(map_).sum((1, 2), keepdim=True)
             return -(map_ - wanted).square().sum((1, 2))
@@ -191,12 +191,3 @@ def _softened(model: ModelAdapter, x: Tensor, beta: float) -> ModelAdapter:
     if isinstance(smooth.module, nn.ReLU):
         smooth.module = nn.Softplus(beta)
     return smooth
-
-
-def _centre(map_: Tensor) -> Tensor:
-    """The centre of mass (row, column) of maps (n, h, w), (n, 2)."""
-    rows, columns = (torch.arange(side).to(map_) for side in map_.shape[1:])
-    total = map_.sum((1, 2)).clamp(min=torch.finfo(map_.dtype).tiny)
-    return torch.stack(
-        [(map_.sum(2) * rows).sum(1) / total, (map_.sum(1) * columns).sum(1) / total], 1
-    )

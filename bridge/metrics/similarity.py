@@ -1,4 +1,4 @@
-"""Similarity: do two methods point at the same pixels of one image? Four measures on maps."""
+"""Similarity: do two methods point at the same pixels of one image? Measures on maps."""
 
 from __future__ import annotations
 
@@ -55,11 +55,52 @@ def top_k(map_: Tensor, k: int) -> Tensor:
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, flat.topk(k, dim=1).indices, True)
 
 
+def top_share(map_: Tensor, share: float = TOP) -> Tensor:
+    """Which pixels of each map (n, h, w) are the most important `share` of it, (n, h, w) bool."""
+    return top_k(map_, max(1, round(share * map_[0].numel()))).view(map_.shape)
+
+
 def top_k_iou(a: Tensor, b: Tensor, share: float = TOP) -> Tensor:
     """|A and B| / |A or B| of the most important `share` of the pixels of maps (n, h, w), (n,)."""
-    k = max(1, round(share * a[0].numel()))
-    first, second = top_k(a, k), top_k(b, k)
-    return (first & second).sum(1) / (first | second).sum(1)
+    return overlap(top_share(a, share), top_share(b, share))
+
+
+def overlap(a: Tensor, b: Tensor) -> Tensor:
+    """|A and B| / |A or B| of pixels (n, h, w) bool, (n,)."""
+    return (a & b).sum((1, 2)) / (a | b).sum((1, 2))
+
+
+def top_k_near(a: Tensor, b: Tensor, share: float = TOP, reach: int = 1) -> Tensor:
+    """The share of the top pixels of either map with one of the other's no further away, (n,).
+
+    `top_k_iou` forgiving shifts of up to `reach` pixels (arXiv:2312.10534, the mean of its
+    precision and recall); maps are (n, h, w), top the most important `share` of the pixels.
+
+    >>> a = torch.zeros(1, 5, 5).index_fill_(2, torch.tensor([1]), 1.0)
+    >>> float(top_k_iou(a, a.roll(1, 2), 0.2)), float(top_k_near(a, a.roll(1, 2), 0.2))
+    (0.0, 1.0)
+    """
+    return overlap_near(top_share(a, share), top_share(b, share), reach)
+
+
+def overlap_near(a: Tensor, b: Tensor, reach: int = 1) -> Tensor:
+    """The mean share of pixels (n, h, w) bool of either that are near one of the other's, (n,)."""
+    near_a, near_b = (
+        F.max_pool2d(each[:, None].float(), 2 * reach + 1, 1, reach)[:, 0] > 0 for each in (a, b)
+    )
+    shares = (
+        (one & near).sum((1, 2)) / one.sum((1, 2)) for one, near in ((a, near_b), (b, near_a))
+    )
+    return torch.stack([*shares]).mean(0)
+
+
+def centre(map_: Tensor) -> Tensor:
+    """The centre of mass (row, column) of maps (n, h, w) in pixels, (n, 2)."""
+    rows, columns = (torch.arange(side).to(map_) for side in map_.shape[1:])
+    total = map_.sum((1, 2)).clamp(min=torch.finfo(map_.dtype).tiny)
+    return torch.stack(
+        [(map_.sum(2) * rows).sum(1) / total, (map_.sum(1) * columns).sum(1) / total], 1
+    )
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class Evidence:
     `params` are all parameters of each method, without its epsilons. Not `labelled`: `labels` are
     the model's own predictions. `metrics` are those of the maps, with their parameters. `failures`
     says what could not be had; a table adds what it could not compute. `stopped` says who ended it
-    early.
+    early. `found` holds what one table computed and another needs too.
     """
 
     model: ModelAdapter
@@ -75,6 +75,7 @@ class Evidence:
     judged: list[Judged] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     stopped: str = ""
+    found: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def outputs(self) -> dict[Key, Tensor]:

@@ -16,6 +16,7 @@ ORDER = [
     "similarity",
     "metrics",
     "shift",
+    "robustness",
     "predictions",
     "failures",
 ]
@@ -107,7 +108,14 @@ def test_a_number_reads_the_same_in_the_terminal_and_in_markdown(fashion, tmp_pa
     c = compared(fashion, "saliency", "input_x_gradient", "fgsm", "uniform_noise_linf")
     terminal, markdown = str(c), c.report(tmp_path / "report.md").read_text()
     shown = {found.name: view for found, view in c.views()}
-    assert list(shown) == ["agreement", "attacks", "runtime", "similarity", "shift"]
+    assert list(shown) == [
+        "agreement",
+        "attacks",
+        "runtime",
+        "similarity",
+        "shift",
+        "robustness",
+    ]
     for name, view in shown.items():
         for row in view.rows:
             assert "| " + " | ".join(row) + " |" in markdown, name
@@ -122,8 +130,24 @@ def test_two_tables_of_one_name_clash(registry):
 def test_the_control_comes_last_and_predictions_are_not_shown(fashion):
     c = compared(fashion, "saliency", "uniform_noise_linf", "fgsm")
     shown = {found.name: view for found, view in views(c.tables)}
-    assert list(shown) == ["agreement", "attacks", "runtime", "shift"]
-    assert [row[0] for row in shown["shift"].rows] == ["fgsm", "uniform_noise_linf"]
+    assert list(shown) == ["agreement", "attacks", "runtime", "shift", "robustness"]
+    for name in ("shift", "robustness"):
+        assert [row[0] for row in shown[name].rows] == ["fgsm", "uniform_noise_linf"]
+
+
+def test_a_map_is_told_of_fooled_images_of_others_and_under_noise(fashion):
+    c = compared(fashion, "saliency", "fgsm", "uniform_noise_linf")
+    found = c.robustness.set_index(["attack", "images"])
+    assert found.loc["fgsm", "count"].sum() == 2 * 4  # all four, and all four under noise
+    for _, row in c.shift.iterrows():
+        mine = found.loc[row.attack].drop("noise", errors="ignore")
+        mean = (mine["spearman"] * mine["count"]).sum() / mine["count"].sum()
+        assert mean == pytest.approx(row.spearman)
+    shown = tables()["robustness"].view(c.robustness)
+    texts = [row[-1] for row in shown.rows]
+    assert [text.count(" / ") for text in texts] == [2, 2]
+    assert texts[1].endswith(" / - / -")  # the control flips none, and has no control
+    assert "top-10% within a pixel" in shown.details[0][-1]
 
 
 def test_every_cell_of_a_view_has_its_column_its_mark_and_its_value(fashion):
