@@ -11,6 +11,7 @@ import click
 
 from bridge.cli._options import (
     AttackSizes,
+    MetricChoice,
     ModelChoice,
     fitting,
     fitting_images,
@@ -130,9 +131,21 @@ class Work:
 
 
 @click.command()
-@gather(model=ModelChoice, data=DataChoice, methods=Chosen, sizes=AttackSizes, work=Work)
+@gather(
+    model=ModelChoice,
+    data=DataChoice,
+    methods=Chosen,
+    sizes=AttackSizes,
+    metrics=MetricChoice,
+    work=Work,
+)
 def run(
-    model: ModelChoice, data: DataChoice, methods: Chosen, sizes: AttackSizes, work: Work
+    model: ModelChoice,
+    data: DataChoice,
+    methods: Chosen,
+    sizes: AttackSizes,
+    metrics: MetricChoice,
+    work: Work,
 ) -> None:
     """Run methods over a whole dataset, in bounded memory; the same command goes on later.
 
@@ -155,6 +168,7 @@ def run(
                 "methods": methods.names,
                 "params": by_method(methods.parameters),
                 "epsilons": sizes.given,
+                "metrics": metrics.params,
                 "target": methods.explained,
                 "limit": data.limit,
                 "sample": data.sample,

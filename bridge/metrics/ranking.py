@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,12 +76,10 @@ def ranked(measured: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> p
     table = usable.assign(cost=usable.value * sign).pivot_table(
         index="image", columns=["metric", "method"], values="cost", dropna=False
     )
-    ranks = _ranks(table)
-    rng = np.random.default_rng(seed)
-    images = len(table)
-    again = [_ranks(table.iloc[rng.integers(0, images, images)]).mean() for _ in range(resamples)]
-    low, high = np.nanquantile(np.array(again), [0.025, 0.975], axis=0)
     means = table.mean().unstack("method")
+    ranks = _ranks(means)
+    again = [_ranks(each).mean() for each in _resampled(table, resamples, seed)]
+    low, high = np.nanquantile(np.array(again), [0.025, 0.975], axis=0)
     controls = sorted(usable[usable.control].method.unique())
     best = means[controls].min(axis=1).dropna()
     beats = means.loc[best.index].lt(best, axis=0).mean() if len(best) else np.nan
@@ -98,6 +96,23 @@ def ranked(measured: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> p
     ).sort_values(["mean_rank", "disagreement"])
 
 
-def _ranks(table: pd.DataFrame) -> pd.DataFrame:
-    """The rank of each method (columns) in each metric (rows) by the mean over images."""
-    return table.mean().unstack("method").rank(axis=1, method="average", na_option="bottom")
+def _resampled(table: pd.DataFrame, resamples: int, seed: int) -> Iterator[pd.DataFrame]:
+    """Metrics x methods: means over images drawn again; of NaN nothing is summed or counted."""
+    rng, images = np.random.default_rng(seed), len(table)
+    values = table.to_numpy(np.float64)
+    known = np.isfinite(values)
+    # Means need only how often each image was drawn.
+    both = np.concatenate([np.where(known, values, 0.0), known], axis=1)
+    for _ in range(resamples):
+        drawn = np.bincount(rng.integers(0, images, images), minlength=images)
+        sums, counts = np.split(drawn @ both, 2)
+        with np.errstate(invalid="ignore"):
+            yield pd.Series(sums / counts, index=table.columns).unstack("method")
+
+
+def _ranks(means: pd.DataFrame) -> pd.DataFrame:
+    """The rank of each method (columns) in each metric (rows); equal ones but for rounding tie."""
+    mantissa, exponent = np.frexp(means.to_numpy(np.float64))
+    close = np.ldexp(np.round(np.ldexp(mantissa, 40)), exponent - 40)
+    found = pd.DataFrame(close, index=means.index, columns=means.columns)
+    return found.rank(axis=1, method="average", na_option="bottom")

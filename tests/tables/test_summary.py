@@ -11,7 +11,8 @@ from tests.statistics.studies import METHODS, drawn
 
 ORDER = [
     *("accuracy", "worst_case", "masking", "curves", "smallest", "queries", "transfer", "classes"),
-    *("maps", "maps_by_class", "similarity", "ranks", "tests", "failures"),
+    *("maps", "metrics", "metric_ranks", "maps_by_class", "similarity"),
+    *("ranks", "tests", "failures"),
 ]
 
 

@@ -25,6 +25,7 @@ from bridge.study.whole.draws import drawn
 from bridge.study.whole.identity import seed_of
 from bridge.study.whole.items import Item
 from bridge.study.whole.kept import narrowed
+from bridge.study.whole.measured import measure_maps
 from bridge.study.whole.parts import Part, add
 from bridge.study.whole.rows import correlations, looked_at, map_rows
 from bridge.study.whole.work import PREDICTED, Batch, Work
@@ -95,8 +96,10 @@ def _together(work: Work, batch: Batch, tasks: Sequence[Task]) -> Part:
         for k, item in enumerate(batch.items):
             answers = int(labels[k]), int(predicted[k]), confidence[k], right[k]
             part.rows["images"].append((item.id, item.index, *answers, item.source))
-        _run_all(work, batch, tasks, shared, predicted, passes, part)
+        maps = _run_all(work, batch, tasks, shared, predicted, passes, part)
     part.spent = {"forwards": passes.forwards, "backwards": passes.backwards}
+    with _same_bits(x):
+        measure_maps(work, batch, target, maps, part)
     return part
 
 
@@ -137,8 +140,8 @@ def _run_all(
     predicted: Tensor,
     passes: Passes,
     part: Part,
-) -> None:
-    """Every task on the shared passes, and its rows."""
+) -> dict[str, Tensor]:
+    """Every task on the shared passes, and its rows; the maps (n, c, h', w') by attribution."""
     maps: dict[str, Tensor] = {}
     for task in tasks:
         spread = _Spread(work, batch, shared, predicted, passes, part)
@@ -151,6 +154,7 @@ def _run_all(
         for item, value in zip(batch.items, values.tolist(), strict=True):
             if value == value or not _failed(part, item, (a, b)):
                 part.rows["pairs"].append((item.id, a, b, value))
+    return maps
 
 
 def _failed(part: Part, item: Item, methods: Sequence[str]) -> bool:

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "methods": None,
     "params": None,
     "epsilons": None,
+    "metrics": None,
     "target": None,
     "limit": None,
     "sample": None,

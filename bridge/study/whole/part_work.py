@@ -66,6 +66,8 @@ def try_again(work: Work, data: Any, part: Part, batch_size: int) -> bool:
     if not again:
         return False
     names = set().union(*again.values())
+    if names - {task.method.name for task in work.tasks}:  # a metric of a control's map
+        names.add(work.attributions[0].method.name)
     tasks = [task for task in work.tasks if task.method.name in names]
     before = list(part.rows["failures"])
     found = _again(work, data, part, places, list(again), tasks, batch_size)
@@ -106,6 +108,12 @@ def replace_rows(part: Part, found: Part, identities: Sequence[str], methods: se
     for name in ("attributions", "attacks", "failures"):
         kept = [row for row in part.rows[name] if row[0] not in mine or row[1] not in methods]
         part.rows[name] = kept + found.rows[name]
+    measured = {row[:2] for row in found.rows["metrics"]}  # of controls too, which are no tasks
+    part.rows["metrics"] = [
+        row
+        for row in part.rows["metrics"]
+        if row[:2] not in measured and (row[0] not in mine or row[1] not in methods)
+    ] + found.rows["metrics"]
     paired = {row[:3] for row in found.rows["pairs"]}
     part.rows["pairs"] = [row for row in part.rows["pairs"] if row[:3] not in paired]
     part.rows["pairs"] += found.rows["pairs"]
@@ -132,6 +140,7 @@ def _put(there: dict[str, Tensor], tensors: Mapping[str, Tensor], name: str) -> 
 def in_order(work: Work, part: Part) -> Part:
     """The same part in the order of the data, and of the methods that were asked for."""
     ranks = {task.method.name: rank for rank, task in reversed(list(enumerate(work.tasks)))}
+    metrics = {name: rank for rank, name in enumerate(work.metrics)}
     places = {row[0]: row[1] for row in part.rows["images"]}
 
     def place(identity: str) -> int:
@@ -143,6 +152,8 @@ def in_order(work: Work, part: Part) -> Part:
     def key(name: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
         if name == "images":
             return (row[1],)
+        if name == "metrics":
+            return place(row[0]), ranks.get(row[1], len(ranks)), metrics[row[3]]
         if name == "pairs":
             return place(row[0]), ranks.get(row[1], -1), ranks.get(row[2], -1)
         return place(row[0]), ranks.get(row[1], -1)

@@ -74,6 +74,15 @@ TABLES: dict[str, pa.Schema] = {
             ("transferred", pa.bool_()),
         ]
     ),
+    "metrics": pa.schema(
+        [
+            ("id", pa.string()),
+            ("method", pa.string()),
+            ("control", pa.bool_()),
+            ("metric", pa.string()),
+            ("value", pa.float64()),
+        ]
+    ),
     "failures": pa.schema(
         [
             ("id", pa.string()),
@@ -84,6 +93,7 @@ TABLES: dict[str, pa.Schema] = {
         ]
     ),
 }
+OPTIONAL = ("metrics",)  # tables that have a file only where they have rows
 TENSORS = ("maps", "adversarials")
 
 Row = tuple[Any, ...]
@@ -158,6 +168,8 @@ def encoded_files(part: Part) -> dict[str, tuple[int, str, bytes]]:
     """Of each kind of file its rows, its suffix and its bytes."""
     found = {}
     for name, schema in TABLES.items():
+        if name in OPTIONAL and not part.rows[name]:
+            continue
         found[name] = len(part.rows[name]), "parquet", encoded(part.rows[name], schema)
     for kind, tensors in part.tensors.items():
         if tensors:
@@ -195,6 +207,8 @@ def contents(place: Place, said: Mapping[str, Any]) -> bytes:
 
 def table(place: Place, card: Mapping[str, Any], name: str) -> pa.Table:
     """A table of a part."""
+    if name in OPTIONAL and name not in card["files"]:
+        return TABLES[name].empty_table()
     data = contents(place, card["files"][name])
     return parquet.read_table(io.BytesIO(data), schema=TABLES[name])
 

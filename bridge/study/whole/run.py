@@ -15,7 +15,7 @@ from bridge.core.preflight import check_model
 from bridge.core.warn import warn
 from bridge.study import interruption
 from bridge.study.interruption import interruptible
-from bridge.study.request import Epsilons, Params
+from bridge.study.request import Epsilons, Metrics, Params
 from bridge.study.whole import manifest, merge, proof
 from bridge.study.whole.images import Images, images_of
 from bridge.study.whole.items import listing
@@ -36,6 +36,7 @@ def run_study(
     methods: Sequence[str] | None = None,
     params: Params | None = None,
     epsilons: Epsilons | None = None,
+    metrics: Metrics | None = None,
     target: Any = None,
     limit: int | None = None,
     sample: int | None = None,
@@ -55,8 +56,9 @@ def run_study(
 
     `data` is a source string (see `bridge.load_data`), a torch Dataset of (image, label) with a
     length, or a DataLoader of one. `methods`, `params`, `epsilons` as in `compare`; each method
-    runs by its fused implementation, on one clean pass that all share. `target`: None explains the
-    label, "predicted" what the model says, a number that class. `limit` takes the first images,
+    runs by its fused implementation, on one clean pass that all share. `metrics`, as in `compare`,
+    measure the attributions' maps and those of the controls. `target`: None explains the label,
+    "predicted" what the model says, a number that class. `limit` takes the first images,
     `sample` so many drawn by `seed`, `balanced` equally many of each class.
 
     Called again it goes on where it stopped, and tries again what failed. Images are known by their
@@ -93,6 +95,7 @@ def run_study(
             methods=methods,
             params=params,
             epsilons=epsilons,
+            metrics=metrics,
             target=target,
             limit=limit,
             sample=sample,
@@ -157,6 +160,7 @@ def prepared(
     part_size: int | None,
     seed: int,
     judged: int,
+    metrics: Metrics | None = None,
     transfer: nn.Module | None = None,
 ) -> Prepared:
     """All checks, cut as what stands in `out` already; raises what `run_study` raises."""
@@ -176,6 +180,7 @@ def prepared(
         methods=methods,
         params=params,
         epsilons=epsilons,
+        metrics=metrics,
         target=target,
         labelled=images.labelled,
         keep=keep,

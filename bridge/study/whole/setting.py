@@ -16,8 +16,9 @@ from bridge.core.state import seeded
 from bridge.fused.planning import Plan, Task, task_of
 from bridge.record.manifest import PACKAGES, versions
 from bridge.study.at_once import batch_of
-from bridge.study.request import Epsilons, Params, Request, checked
+from bridge.study.request import Epsilons, Metrics, Params, Request, checked
 from bridge.study.whole.identity import SEED_RULE, stated, weights_of
+from bridge.study.whole.measured import asked_metrics
 from bridge.study.whole.parts import TENSORS
 from bridge.study.whole.place import sha256
 from bridge.study.whole.work import PREDICTED, Work
@@ -56,6 +57,7 @@ def ask(
     batch_size: int | None,
     part_size: int | None,
     seed: int,
+    metrics: Metrics | None = None,
     second: ModelAdapter | None = None,
 ) -> Asked:
     """What is run on images like x (n, c, h, w). Raises what `compare` raises for such a request.
@@ -81,7 +83,10 @@ def ask(
         )
     chosen = None if target == "labels" else target
     widths = kept(keep)
-    work = Work(model, tuple(tasks), chosen, labelled, seed, widths, second=second)
+    measured = asked_metrics(metrics, tuple(tasks))
+    work = Work(
+        model, tuple(tasks), chosen, labelled, seed, widths, metrics=measured, second=second
+    )
     size = batch_size or batch_of(x)
     return Asked(request, work, left_out, size, part_size or part_of(x, tasks, widths, size))
 
@@ -162,6 +167,7 @@ def configuration(
             "std": None if model.std is None else model.std.flatten().tolist(),
             "dtype": model.dtype,
         },
+        **({"metrics": work.metrics} if work.metrics else {}),
         **({"transfer": _second(work.second)} if work.second is not None else {}),
         "versions": {name: versions(PACKAGES)[name] for name in ("gradbridge", "torch")},
     }

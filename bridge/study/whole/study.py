@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 class Study:
     """A whole dataset through many methods: open one with `Study.open(folder)`.
 
-    `images`, `attributions`, `pairs`, `attacks` and `failures` are DataFrames with a row an image
-    (and method, pair, epsilon, failure), joined by `id`. `manifest` says how to do it again.
+    `images`, `attributions`, `pairs`, `metrics`, `attacks` and `failures` are DataFrames with a row
+    an image (and method, pair, metric, epsilon, failure), joined by `id`. `manifest` says how to do
+    it again.
     """
 
     place: Place
@@ -79,6 +80,11 @@ class Study:
     def pairs(self) -> pd.DataFrame:
         """id, a, b, spearman: how alike two methods rank the pixels of an image."""
         return self.frame("pairs")
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """id, method, control (its map looks at no model), metric, value (NaN: not defined)."""
+        return self.frame("metrics")
 
     @cached_property
     def attacks(self) -> pd.DataFrame:
@@ -197,7 +203,7 @@ class Study:
                 f"the {kind} of this study were not kept (keep={kind!r}), and its model is not "
                 "here: run_study with the same arguments returns a study that has it"
             )
-        work = Work(**{**vars(self.work), "keep": {kind: "float32"}})
+        work = Work(**{**vars(self.work), "keep": {kind: "float32"}, "metrics": {}})
         item = replace(item_of(self._dataset, index), id=identity)
         batches, _ = batches_of([item], work.model)
         method = name.partition("/")[0]

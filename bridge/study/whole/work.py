@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,8 @@ class Work:
 
     `target`: None explains the label, "predicted" what the model says, a number that class. Not
     `labelled`: what the model says is attacked. `most` images at once go through a method ("" for
-    the clean pass): halved where memory runs out.
+    the clean pass): halved where memory runs out. `metrics`, by name with all their parameters,
+    measure the maps.
     """
 
     model: ModelAdapter
@@ -32,6 +33,7 @@ class Work:
     seed: int = 0
     keep: dict[str, str] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     second: ModelAdapter | None = None  # what the attacks' images are transferred to
     peeled: list[str] = field(default_factory=list)  # what was halved, in words
 

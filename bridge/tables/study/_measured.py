@@ -1,4 +1,4 @@
-"""A study as its summary reads it: five tables, a manifest, a proof."""
+"""A study as its summary reads it: six tables, a manifest, a proof."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ KEYS = {
     "images": ["id"],
     "attributions": ["id", "method"],
     "pairs": ["id", "a", "b"],
+    "metrics": ["id", "method", "metric"],
     "attacks": ["id", "method", "norm", "epsilon"],
 }
 
@@ -27,6 +28,8 @@ class Measured(Protocol):
     def attributions(self) -> pd.DataFrame: ...
     @property
     def pairs(self) -> pd.DataFrame: ...
+    @property
+    def metrics(self) -> pd.DataFrame: ...
     @property
     def attacks(self) -> pd.DataFrame: ...
     @property

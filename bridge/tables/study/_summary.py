@@ -22,6 +22,7 @@ from bridge.tables._table import Column, Table
 IMAGES = ("id", "index", "label", "predicted", "confidence", "right", "source")
 ATTRIBUTIONS = ("id", "method", "target", "total", "largest", "gini")
 PAIRS = ("id", "a", "b", "spearman")
+METRICS = ("id", "method", "control", "metric", "value")
 ATTACKS = (
     *("id", "method", "norm", "epsilon", "predicted", "confidence", "fooled"),
     *("linf", "l2", "forwards", "backwards"),
@@ -47,6 +48,7 @@ class Results:
     class_names: Sequence[str] | None = None
     second: str = ""
     seed: int = 0
+    metrics: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=METRICS))
 
     def __post_init__(self) -> None:
         for name, needed in _NEEDED.items():
@@ -65,11 +67,11 @@ class Results:
     def counted(self) -> Results:
         """The same with the images' ids as numbers, by which fifty thousand are grouped faster.
 
-        Rows of attributions, pairs and attacks whose image is not among `images` are left out.
+        Rows of the other tables whose image is not among `images` are left out.
         """
         known = pd.Index(self.images["id"])
         frames = {}
-        for name in ("images", "attributions", "pairs", "attacks"):
+        for name in ("images", "attributions", "pairs", "metrics", "attacks"):
             frame = getattr(self, name)
             codes = known.get_indexer(frame["id"])
             found = frame.assign(id=codes)
@@ -98,6 +100,7 @@ _NEEDED = {
     "images": IMAGES,
     "attributions": ATTRIBUTIONS,
     "pairs": PAIRS,
+    "metrics": METRICS,
     "attacks": ATTACKS,
     "failures": FAILURES,
 }

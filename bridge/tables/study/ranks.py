@@ -12,6 +12,7 @@ from bridge.statistics.robustness import smallest
 from bridge.tables import Column, Frames, View, plain, records
 from bridge.tables.study._summary import IMAGES_COLUMN, METHOD, P, Results, summary_table
 from bridge.tables.study.maps import comparable
+from bridge.tables.study.metrics import by_metric
 
 ranks = summary_table(
     "ranks",
@@ -34,7 +35,7 @@ ranks = summary_table(
 
 def paired(results: Results) -> dict[str, pd.DataFrame]:
     """By quantity images x methods: what can be held against each other on the same images."""
-    found = dict(comparable(results))
+    found = {**comparable(results), **by_metric(results)}
     for norm in results.attacks["norm"].unique():
         wide = smallest(results.images, results.attacks, str(norm))
         found[f"smallest size that fools ({norm or 'no norm'})"] = wide

@@ -71,7 +71,9 @@ def tables(study: Any) -> dict[str, pd.DataFrame]:
     found = {}
     for name in TABLES:
         frame = getattr(study, name)
-        keys = [key for key in ("id", "method", "a", "b", "epsilon", "stage") if key in frame]
+        keys = [
+            key for key in ("id", "method", "a", "b", "metric", "epsilon", "stage") if key in frame
+        ]
         found[name] = frame.sort_values(keys, kind="stable").reset_index(drop=True)
     return found
 

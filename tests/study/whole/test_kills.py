@@ -17,6 +17,7 @@ from bridge.study.whole.place import PARTIAL
 from tests.study.whole._datasets import ASKED, digits, network, same
 
 CUT: dict[str, Any] = {**ASKED, "batch_size": 4, "part_size": 8, "keep": ["maps"]}
+CUT["metrics"] = {"deletion": {"step": 32}, "sparseness": {}}
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 
 
