@@ -63,8 +63,11 @@ def _with_norm(row: Mapping[str, Any], norms: Mapping[str, str | None]) -> dict[
     return {"norm": norms.get(str(row.get("attack", row.get("method")))), **row}
 
 
-def verdict_sentence(run: Record) -> str:
-    """How many pairs agree; of what does not, on how many images, by how much and why."""
+def verdict_sentence(run: Record, most: int | None = None) -> str:
+    """How many pairs agree; of what does not, on how many images, by how much and why.
+
+    Where more than `most` do not, only the worst are named, and the others counted.
+    """
     judged = run.agreement
     if not len(judged):
         return "Nothing to judge: no implementation besides the reference ran."
@@ -76,19 +79,23 @@ def verdict_sentence(run: Record) -> str:
     text = f"{pairs - len(wrong)} of {pairs} pairs are equal to the reference or within rounding"
     if nothing := len(of_nothing(judged)):
         text += f", {nothing} of them over what is zero everywhere, which says nothing"
-    for row in wrong.itertuples():
+    for row in wrong.head(len(wrong) if most is None else most).itertuples():
         text += f"; {row.implementation}'s {row.method} "
         if row.verdict == "failed":
             text += "failed"
         else:
             cause = str(row.cause or "cause not recognised").partition(":")[0].partition(". ")[0]
             text += f"differs on {row.images} images by up to {row.gap:.1e}: {cause}"
-    return text + "."
+    others = 0 if most is None else len(wrong) - most
+    return text + (f"; {others} more do not, named below." if others > 0 else ".")
 
 
-def first_lines(run: Record) -> list[str]:
-    """What a report begins with: is the run whole, the verdict, of which classes, how right."""
-    known, verdict = run.preamble(), verdict_sentence(run)
+def first_lines(run: Record, most: int | None = None) -> list[str]:
+    """What a report begins with: is the run whole, the verdict, of which classes, how right.
+
+    The verdict names no more than `most` disagreements.
+    """
+    known, verdict = run.preamble(), verdict_sentence(run, most)
     return [verdict, *known] if run.finished else [known[0], verdict, *known[1:]]
 
 

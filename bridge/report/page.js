@@ -1,5 +1,5 @@
 "use strict";
-// Sorting tables, filtering the gallery, and the slider. Everything is on the page already; this only moves and hides.
+// Sorting tables, filtering the gallery, the slider and the keys. Everything is on the page already; this only moves and hides.
 document.documentElement.classList.add("script");
 
 for (const table of document.querySelectorAll("table.sortable")) {
@@ -69,11 +69,11 @@ for (const gallery of document.querySelectorAll(".gallery")) {
     );
   }
 
-  function shows(cell) {
+  function shows(each) {
     const kind = chosen("kind");
-    if (!kind || cell.dataset.kind === "image") return true;
-    if (kind[0] === "=") return cell.dataset.name === kind.slice(1);
-    return kind === "map" ? cell.dataset.kind === "map" : cell.dataset.kind !== "map";
+    if (!kind || each.dataset.kind === "image") return true;
+    if (kind[0] === "=") return each.dataset.name === kind.slice(1);
+    return kind === each.dataset.kind;
   }
 
   function filter() {
@@ -81,32 +81,53 @@ for (const gallery of document.querySelectorAll(".gallery")) {
     for (const row of rows) {
       row.hidden = !fits(row);
       count += !row.hidden;
-      for (const cell of row.querySelectorAll(".cell")) cell.hidden = !shows(cell);
+      for (const each of row.querySelectorAll(".cells .cell, .group")) each.hidden = !shows(each);
     }
     form.querySelector(".count").textContent = `${count} of ${rows.length} images`;
   }
 
-  // A map is laid over its image only once the slider is moved, and only in rows that come into view.
-  const layered = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) layer(entry.target);
-  });
-
-  function layer(row) {
-    const opacity = form.elements.opacity.value / 100;
-    const image = row.querySelector(".cell.image img").src;
-    for (const frame of row.querySelectorAll(".cell.map .frame")) {
-      frame.style.backgroundImage = opacity < 1 ? `url("${image}")` : "";
-      frame.firstElementChild.style.opacity = opacity;
-    }
-  }
-
   form.addEventListener("change", (event) => {
     if (event.target.name === "sort") list.append(...[...rows].sort((a, b) => sorts[event.target.value](a) - sorts[event.target.value](b)));
-    else if (event.target.name !== "opacity") filter();
+    else if (event.target.name !== "under") filter();
   });
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.elements.opacity.addEventListener("input", () => {
-    layered.disconnect();
-    rows.forEach((row) => layered.observe(row));
-  });
+  form.elements.under.addEventListener("input", (event) => gallery.style.setProperty("--under", event.target.value / 100));
 }
+
+// From image to image by the arrow keys; f or / to the filters of that gallery, Escape back to the image.
+let last = null;
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const form = event.target.closest(".filters");
+  if (event.key === "Escape" && form) return focus(last ?? form.parentElement.querySelector(".row:not([hidden])"));
+  if (event.target.closest("form, .scroll, input, select, textarea")) return;
+  const rows = [...document.querySelectorAll(".row:not([hidden])")];
+  const here = rows.indexOf(document.activeElement.closest(".row"));
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (step && rows.length) focus(rows[here < 0 ? nearest(rows) : Math.min(rows.length - 1, Math.max(0, here + step))]);
+  else if (event.key === "f" || event.key === "/") {
+    const gallery = (rows[here] ?? rows[0])?.closest(".gallery") ?? document.querySelector(".gallery");
+    const first = gallery?.querySelector(".filters select");
+    if (!first) return;
+    first.focus();
+    first.scrollIntoView({ block: "nearest" });
+  } else return;
+  event.preventDefault();
+});
+
+// The first image that is not above what one sees.
+function nearest(rows) {
+  const found = rows.findIndex((row) => row.getBoundingClientRect().bottom > innerHeight / 4);
+  return found < 0 ? rows.length - 1 : found;
+}
+
+function focus(row) {
+  if (!row) return;
+  last = row;
+  row.focus({ preventScroll: true });
+  row.scrollIntoView({ block: "start" });
+}
+
+// What is printed is all of it: folded tables open for that.
+addEventListener("beforeprint", () => document.querySelectorAll("details:not([open])").forEach((each) => { each.open = true; each.dataset.printed = ""; }));
+addEventListener("afterprint", () => document.querySelectorAll("details[data-printed]").forEach((each) => { each.open = false; delete each.dataset.printed; }));

@@ -18,7 +18,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bridge.record.record import Record
 from bridge.report.content import (
@@ -32,15 +32,18 @@ from bridge.report.content import (
     sections,
     side_by_side,
 )
-from bridge.report.figures import kept, robust_accuracy, similarity_matrix
-from bridge.report.pictures import CONFIDENCE, gallery
+from bridge.report.drawings import dots, percent
+from bridge.report.figures import similarity_matrix
+from bridge.report.overview import accuracies, lead, remaining, told_apart, verdicts
+from bridge.report.pictures import LOSSLESS, gallery
 from bridge.report.text import ARROWS
-from bridge.tables import Column, View, epsilon_text
+from bridge.tables import Column, View
 from bridge.tables.agreement import agreement
-from bridge.tables.attacks import attacks
+from bridge.tables.runtime import runtime
 from bridge.tables.similarity import similarity
 
 LONG = 60  # characters: longer texts take several lines
+NAMED = 2  # disagreements that the first sentence names
 
 
 def page(
@@ -55,11 +58,13 @@ def page(
         {"id": f"run{index}", "name": name, **_run(run)}
         for index, (name, run) in enumerate(runs.items())
     ]
+    side = side_by_side(runs) if len(runs) > 1 else None
     return rendered(
         "page.html",
         title=title or "Attributions and attacks, cross-checked",
         runs=parts,
-        side=shown(side_by_side(runs)) if len(runs) > 1 else None,
+        side=shown(side) if side else None,
+        apart=told_apart(runs, side.view.marks) if side else "",
         further=[shown(section, f"further{i}") for i, section in enumerate(further(metrics))],
     )
 
@@ -75,7 +80,7 @@ def rendered(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = _percent
+    environment.filters |= {"percent": percent, "soft": _soft}
     return environment.get_template(template).render(
         **content,
         version=version("gradbridge"),
@@ -99,31 +104,58 @@ def fragment(run: Record) -> str:
     return f"<div>{text}</div>"
 
 
+def _soft(text: str) -> Markup:
+    """Text that may break after each _."""
+    return escape(text).replace("_", Markup("_<wbr>"))
+
+
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _percent(value: float) -> str:
-    return CONFIDENCE.show({CONFIDENCE.name: value})
-
-
 def _run(run: Record) -> dict[str, Any]:
     """Everything that the page shows of one run."""
-    rows = list(gallery(run))
+    rows, found = list(gallery(run)), sections(run)
+    height, width = (int(size) for size in run.x.shape[2:])
+    similar = heat(*similarity_matrix(run)) if len(run.similarity) else None
+    timed = [dots(each.view) for each in found if each.name == runtime.name]
+    made = card(run)
     return {
-        "lines": first_lines(run),
+        "overview": _overview(run, found, similar),
+        "lead": lead(rows),
+        "size": (width, height),
+        "grain": "coarse" if max(height, width) <= LOSSLESS else "",
         "finished": run.finished,
         "labelled": run.labelled,
-        "card": card(run),
-        "sections": [shown(section, i) for i, section in enumerate(sections(run))],
-        "curves": {attacks.name: _curves(run)},
-        "matrices": {similarity.name: heat(*similarity_matrix(run))} if len(run.similarity) else {},
+        "card": made,
+        "sections": [shown(section, i) for i, section in enumerate(_ordered(found))],
+        "dots": {runtime.name: timed[0]} if timed else {},
+        "matrices": {similarity.name: similar} if similar else {},
         "gallery": rows,
         "classes": sorted({row.label for row in rows}),
         "attacks": list(run.norms),
-        "maps": [p.name for row in rows[:1] for p in row.pictures if p.kind == "map"],
+        "maps": [p.name for row in rows[:1] for p in row.maps],
         "reproduce": reproduce(run),
     }
+
+
+def _overview(run: Record, found: Sequence[Section], similar: Any) -> dict[str, Any]:
+    """The first screen of a run; where nothing was attacked, the similarity of its maps."""
+    views = {section.name: section.view for section in found}
+    made = card(run)
+    return {
+        "lines": first_lines(run, most=NAMED),
+        "finished": run.finished,
+        "subject": f"{made['Model']}; {made['Data']}",
+        "tiles": accuracies(run),
+        "verdicts": verdicts(views[agreement.name]) if agreement.name in views else None,
+        "remaining": remaining(run) or {"heat": similar},
+    }
+
+
+def _ordered(found: Sequence[Section]) -> list[Section]:
+    """Runtime first, which is read most; the rest as it comes."""
+    return sorted(found, key=lambda section: section.name != runtime.name)
 
 
 @dataclass(frozen=True)
@@ -203,50 +235,6 @@ def _colour(value: float, span: tuple[float, float]) -> str:
     """The colour of a value: by the tenth of the span that it is in."""
     low, high = span
     return f"span s{min(9, max(0, int(10 * (value - low) / (high - low))))}"
-
-
-def _curves(run: Record) -> list[dict[str, Any]]:
-    """Robust accuracy over epsilon, a chart a norm."""
-    found = robust_accuracy(run)
-    charts = []
-    for norm in dict.fromkeys(norm for norm, _ in found):
-        of_norm = {method: points for (of, method), points in found.items() if of == norm}
-        charts.append(chart(kept(run), norm, of_norm))
-    return charts
-
-
-def chart(
-    what: str,
-    norm: str,
-    curves: Mapping[str, Sequence[tuple[float, float]]],
-    *,
-    bands: Mapping[str, Sequence[tuple[float, float]]] | None = None,
-    styles: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Shares over epsilon as lines, in the coordinates of a 320 x 160 drawing.
-
-    `curves` are points (epsilon, share) by name, `bands` the two ends at each point, `styles` the
-    class of a curve that has not the next colour.
-    """
-    largest = max(e for points in curves.values() for e, _ in points) or 1.0
-
-    def at(epsilon: float, share: float) -> tuple[str, str]:
-        return f"{40 + 270 * epsilon / largest:.1f}", f"{140 - 120 * share:.1f}"
-
-    drawn = []
-    for name, points in curves.items():
-        dots = []
-        for epsilon, share in points:
-            x, y = at(epsilon, share)
-            says = f"{name} at {epsilon_text(epsilon, norm)}: {_percent(share)}"
-            dots.append({"x": x, "y": y, "says": says})
-        ends = list(zip(points, (bands or {}).get(name, ()), strict=False))
-        outline = [at(e, low) for (e, _), (low, _) in ends]
-        outline += [at(e, high) for (e, _), (_, high) in reversed(ends)]
-        band = " ".join(",".join(corner) for corner in outline)
-        style = (styles or {}).get(name, "")
-        drawn.append({"method": name, "points": dots, "band": band, "style": style})
-    return {"what": what, "norm": norm, "largest": epsilon_text(largest, norm), "curves": drawn}
 
 
 def heat(names: Sequence[str], matrix: np.ndarray) -> dict[str, Any]:

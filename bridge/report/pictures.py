@@ -6,7 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from bridge.tables import Key, epsilon_text, records, stated
 from bridge.tables.predictions import CLEAN, predictions
 from bridge.visualize.heatmap import as_rgb, coloured, heatmap, limit
 
-LARGEST = 160  # pixels a side of a thumbnail: shown at 96, on fine screens with up to twice as many
+LARGEST = 192  # pixels a side of a thumbnail, about as large as it is shown
 LOSSLESS = 64  # below this, WebP without loss is small enough, and exact
 
 CONFIDENCE = predictions["confidence"]
@@ -28,13 +28,17 @@ Said = Mapping[tuple[Key, int], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Picture:
-    """One thumbnail: what it shows, and what the model says of it where that is known."""
+    """One thumbnail: what it shows, and what the model says of it where that is known.
+
+    `place` is where it stands among all of its run, for others to show it again.
+    """
 
     kind: str  # "image", "map", "attack" or "change"
     name: str
     data: str
     caption: str = ""
     fooled: bool = False
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,23 @@ class Row:
     right: bool
     fooled_by: tuple[str, ...]
     pictures: tuple[Picture, ...]
+
+    @property
+    def image(self) -> Picture:
+        """The image as it is."""
+        return self.pictures[0]
+
+    @property
+    def maps(self) -> list[Picture]:
+        """Its maps."""
+        return [picture for picture in self.pictures if picture.kind == "map"]
+
+    @property
+    def changes(self) -> list[tuple[Picture, Picture]]:
+        """Each attack's image with what it changed, which belong together."""
+        attacked = [picture for picture in self.pictures if picture.kind == "attack"]
+        changed = [picture for picture in self.pictures if picture.kind == "change"]
+        return list(zip(attacked, changed, strict=True))
 
 
 def gallery(run: Record) -> Iterator[Row]:
@@ -73,12 +94,13 @@ def gallery(run: Record) -> Iterator[Row]:
     changes = {
         name: Signed(heatmap(output - run.x.float(), size)) for name, output in attacked.items()
     }
-    said = _said(run)
+    said, span = _said(run), bounds[1] - bounds[0]
     for index in range(len(run.x)):
         label, clean = int(run.labels[index]), said.get((CLEAN, index))
         right = clean is not None and clean["predicted"] == label
         pictures = [Picture("image", "image", webp(images[index]))]
-        pictures += [Picture("map", name, map_.webp(index)) for name, map_ in maps.items()]
+        for name, map_ in maps.items():
+            pictures.append(Picture("map", name, map_.webp(index), f"±{map_.limit:.2g}"))
         for name in attacked:
             caption = epsilon_text(chosen[name][2], attacks[name])
             row = said.get((chosen[name], index))
@@ -87,7 +109,7 @@ def gallery(run: Record) -> Iterator[Row]:
             fooled = right and row is not None and row["predicted"] != label
             pictures.append(Picture("attack", name, webp(shown[name][index]), caption, fooled))
             change = changes[name]
-            caption = f"change, full colour {change.limit:.3f}"
+            caption = f"×{span / change.limit:.3g}, full colour ±{change.limit:.2g}"
             pictures.append(Picture("change", name, change.webp(index), caption))
         yield Row(
             index,
@@ -96,7 +118,7 @@ def gallery(run: Record) -> Iterator[Row]:
             math.nan if clean is None else float(clean["confidence"]),
             right,
             tuple(p.name for p in pictures if p.fooled),
-            tuple(pictures),
+            tuple(replace(p, place=f"{index}-{k}") for k, p in enumerate(pictures)),
         )
 
 

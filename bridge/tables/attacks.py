@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -93,7 +94,7 @@ def _row(evidence: Evidence, cell: Cell) -> dict[str, Any]:
 
 @attacks.viewed
 def view(frame: pd.DataFrame, frames: Frames) -> View:
-    """A row for each, and a remark where the gradient is masked."""
+    """A row for all implementations that come to the same; a remark where a gradient is masked."""
     images = frame["images"].max()
     found = records(frame[frame["images"] == images])
     among = f"the {found[0]['correct']} of {images} images that the model gets right"
@@ -106,7 +107,52 @@ def view(frame: pd.DataFrame, frames: Frames) -> View:
     remarks = [text for row in found if (text := _masked(row))]
     if len(found) < len(frame):
         note += " Others ran on the images that are judged; their rows are in the saved table."
-    return plain([attacks[name] for name in SHOWN], found, note, remarks)
+    return plain([attacks[name] for name in SHOWN], _together(found, frame, frames), note, remarks)
+
+
+def _together(
+    found: Sequence[Mapping[str, Any]], frame: pd.DataFrame, frames: Frames
+) -> list[dict[str, Any]]:
+    """The rows, one for all implementations of an attack whose numbers read the same.
+
+    Its "by" says how many of those that ran these are: on these images, or where it ran alone
+    there, by the verdicts on the images that are judged.
+    """
+    ran = Counter(_of(row) for row in found)
+    same: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in found:
+        key = (attacks[name].show(row) for name in SHOWN if name != "implementation")
+        same.setdefault(tuple(key), []).append(row)
+    judged = _judged(frame, frames)
+    rows = []
+    for group in same.values():
+        names = ", ".join(row["implementation"] for row in group)
+        count, of = len(group), ran[_of(group[0])]
+        if of > 1:
+            names = f"{f'all {of}' if count == of else f'{count} of {of}'}: {names}"
+        elif said := judged.get(_of(group[0])):
+            names = f"{names} ({said})"
+        rows.append({**group[0], "implementation": names})
+    return rows
+
+
+def _judged(frame: pd.DataFrame, frames: Frames) -> dict[tuple[Any, ...], str]:
+    """By attack and size how many of those that ran agree with the reference, it included."""
+    agreement = frames.get("agreement")
+    ran = Counter(_of(row) for row in records(frame))
+    fine: Counter[tuple[Any, ...]] = Counter()
+    for row in [] if agreement is None else records(agreement):
+        fine[_of(row)] += row["verdict"] in ("equal", "rounding")
+    counts = {key: (1 + fine[key], ran[key]) for key in fine if ran[key] > 1}
+    return {
+        key: f"all {of} agree" if agree >= of else f"{agree} of {of} agree"
+        for key, (agree, of) in counts.items()
+    }
+
+
+def _of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Of which attack and size a row is."""
+    return row["method"], stated(row["epsilon"])
 
 
 def _masked(row: Mapping[str, Any]) -> str:
