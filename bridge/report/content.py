@@ -87,7 +87,8 @@ def verdict_sentence(run: Record, most: int | None = None) -> str:
             cause = str(row.cause or "cause not recognised").partition(":")[0].partition(". ")[0]
             text += f"differs on {row.images} images by up to {row.gap:.1e}: {cause}"
     others = 0 if most is None else len(wrong) - most
-    return text + (f"; {others} more do not, named below." if others > 0 else ".")
+    verb = "does" if others == 1 else "do"
+    return text + (f"; {others} more {verb} not, named below." if others > 0 else ".")
 
 
 def first_lines(run: Record, most: int | None = None) -> list[str]:

@@ -13,7 +13,8 @@ from importlib.metadata import entry_points
 
 import pandas as pd
 
-from bridge.tables._epsilon import EPSILON, epsilon_text, stated
+from bridge.core.epsilon import epsilon_text, stated
+from bridge.tables._epsilon import EPSILON
 from bridge.tables._evidence import Cell, Evidence, Judged, Key, failure
 from bridge.tables._table import (
     ROUNDING,

@@ -1,1 +1,5 @@
-"""Pictures: heatmaps, panels, films (matplotlib is imported when one is drawn)."""
+"""Pictures: heatmaps, panels, films, figures for papers (matplotlib is imported to draw one)."""
+
+from bridge.visualize.paper import figure
+
+__all__ = ["figure"]
