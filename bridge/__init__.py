@@ -69,6 +69,7 @@ _PACKAGES = (
     "attributions",
     "conformance",
     "core",
+    "explore",
     "fused",
     "load",
     "metrics",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import itertools
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -23,12 +21,11 @@ class RunFolder:
     """
 
     def __init__(self, out: str | None, name: str, force: bool = False) -> None:
-        from bridge.record.place import short_name
+        from bridge.record.place import free_folder
 
         self.force = force
         if out is None:
-            time = f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
-            self.path = _free(Path("runs") / f"{time}-{short_name(name)}")
+            self.path = free_folder(name)
         else:
             self.path = Path(out)
             self._refuse_others()
@@ -61,8 +58,10 @@ class RunFolder:
 
     def save(self, result: Any) -> Path:
         """Save a Comparison or a Benchmark; beside, where another was faster."""
+        from bridge.record.place import free
+
         if not self.force and (self.path / "run.json").exists():
-            self.path = _free(self.path)
+            self.path = free(self.path)
         result.save(self.path, force=self.force)
         return self.path
 
@@ -84,9 +83,3 @@ def _entries(folder: Path) -> list[str]:
         return []
     found = sorted(each.name for each in folder.iterdir())
     return [name for name in found if name == UNFINISHED or not name.endswith(".partial")]
-
-
-def _free(path: Path) -> Path:
-    """The path, or the first of path-2, path-3, ... where nothing is."""
-    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
-    return next(each for each in itertools.chain([path], numbered) if not each.exists())

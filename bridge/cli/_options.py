@@ -152,8 +152,8 @@ class ImageChoice:
     source: str | None = option(
         "--data",
         metavar="SOURCE",
-        help="samples:NAME, folder:PATH, csv:FILE, npz:FILE, torchvision:NAME or sklearn:digits "
-        "[default: fits the model].",
+        help="samples:NAME, folder:PATH, file:PATH, csv:FILE, npz:FILE, torchvision:NAME or "
+        "sklearn:digits [default: fits the model].",
     )
     count: int = option("-n", "--images", default=16, show_default=True, help="How many images.")
     size: int | None = size_option()
@@ -263,18 +263,9 @@ def fitting(adapter: ModelAdapter, source: str, size: int | None, split: str = "
 
     Says how they are resized where nobody told it.
     """
-    from bridge.load import at_own_size, channels_of, load_data
+    from bridge.load import fitted
 
-    # Image files are of colour or gray as it comes.
-    files = source.partition(":")[0] in ("folder", "csv")
-    data = load_data(
-        source,
-        split=split,
-        size=size,
-        class_names=adapter.class_names,
-        channels=1 if files and channels_of(adapter) == 1 else None,
-    )
-    data, done = at_own_size(data, adapter)
+    data, done = fitted(adapter, source, size, split)
     if done:
         tell(f"{source}: {done}")
     return data

@@ -12,7 +12,7 @@ from bridge.load.data import (
     load_batch,
     load_data,
 )
-from bridge.load.fitting import at_own_size, channels_of, warn_of_other_classes
+from bridge.load.fitting import at_own_size, channels_of, fitted, warn_of_other_classes
 from bridge.load.images import Unreadable
 from bridge.load.models import load_model, model_source
 from bridge.load.objects import load_object
@@ -26,6 +26,7 @@ __all__ = [
     "channels_of",
     "data_source",
     "first_of",
+    "fitted",
     "load_batch",
     "load_data",
     "load_model",

@@ -111,7 +111,7 @@ def data_sources() -> dict[str, Source]:
     """The sources by their schemes.
 
     >>> list(data_sources())
-    ['csv', 'folder', 'hf', 'npz', 'samples', 'sklearn', 'torchvision', 'webdataset']
+    ['csv', 'file', 'folder', 'hf', 'npz', 'samples', 'sklearn', 'torchvision', 'webdataset']
     """
     _import_our_own()
     return dict(sorted(_SOURCES.items()))
@@ -137,10 +137,10 @@ def load_data(
 
     Sources: `samples:{imagenet,cifar10,cifar100,mnist,fashion_mnist}` (20 images each, packaged
     with Foolbox), `folder:PATH` (one folder a class; images without folders have no labels),
-    `csv:PATH` (columns path and label), `npz:PATH` (arrays images/labels, x/y or x_test/y_test),
-    `sklearn:digits`, `torchvision:NAME` and `hf:NAME` (download to `root` when absent; `hf:FOLDER`
-    does not), `webdataset:FILES` (tar files, `train-{000..146}.tar`). `split` picks "train" or
-    "test" where the source has both.
+    `file:PATH` (one image), `csv:PATH` (columns path and label), `npz:PATH` (arrays images/labels,
+    x/y or x_test/y_test), `sklearn:digits`, `torchvision:NAME` and `hf:NAME` (download to `root`
+    when absent; `hf:FOLDER` does not), `webdataset:FILES` (tar files, `train-{000..146}.tar`).
+    `split` picks "train" or "test" where the source has both.
 
     `class_names`, a model's in the order of its logits, make the labels the model's own numbers:
     folders and the labels of a csv are matched to them by name (case, spaces, underscores and

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bridge.core.model import ModelAdapter
 from bridge.core.warn import warn
-from bridge.load.data import ImageData
+from bridge.load.data import ImageData, load_data
 from bridge.load.images import Unreadable
 
 
@@ -28,6 +28,32 @@ def channels_of(model: ModelAdapter) -> int | None:
     convolutions = (part for part in model.module.modules() if isinstance(part, nn.Conv2d))
     first = next(convolutions, None)
     return stated if first is None else first.in_channels
+
+
+def fitted(
+    model: ModelAdapter, source: str, size: int | None = None, split: str = "test"
+) -> tuple[ImageData, str]:
+    """The images of a source as a model takes them, with its own numbers as labels.
+
+    And what was done to their size where nobody told it, in words, as `at_own_size`.
+    """
+    data = load_data(
+        source,
+        split=split,
+        size=size,
+        class_names=model.class_names,
+        channels=gray(model, source),
+    )
+    return at_own_size(data, model)
+
+
+def gray(model: ModelAdapter, source: str) -> int | None:
+    """`channels` for the images of a source: 1 for image files that a model wants gray.
+
+    Files are of colour or gray as it comes; other sources know what they hold.
+    """
+    files = source.partition(":")[0] in ("folder", "file", "csv")
+    return 1 if files and channels_of(model) == 1 else None
 
 
 def at_own_size(data: ImageData, model: ModelAdapter) -> tuple[ImageData, str]:

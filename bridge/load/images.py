@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,16 +42,33 @@ def read_image(path: Path) -> Pixels:
     """
     if not os.path.isfile(path):  # opening a named pipe would wait for ever
         raise Unreadable(f"{path} is not a file")
+    try:
+        # Opened here: given a path, Pillow maps a plain TIFF into memory and turns it wrongly.
+        with path.open("rb") as file:
+            return decoded(file, str(path))
+    except OSError as error:
+        raise Unreadable(f"{path} is not a readable image ({error})") from error
+
+
+def decoded(file: IO[bytes], where: str, most: int | None = None) -> Pixels:
+    """The pixels in an open file, as `read_image`; `most` limits them before they are decoded.
+
+    Raises Unreadable, see `pixels_of`.
+    """
     Image.init()
     known = [each for each in FORMATS if each in Image.OPEN]
     try:
-        # Opened here: given a path, Pillow maps a plain TIFF into memory and turns it wrongly.
-        with path.open("rb") as file, Image.open(file, formats=known) as image:
-            return pixels_of(image, str(path))
+        with Image.open(file, formats=known) as image:
+            width, height = image.size
+            if most is not None and width * height > most:
+                raise Unreadable(
+                    f"{where} has {height} x {width} pixels, more than the {most:,} that are taken"
+                )
+            return pixels_of(image, where)
     except Unreadable:
         raise
     except Exception as error:  # a broken file raises whatever its decoder stumbles over
-        raise Unreadable(f"{path} is not a readable image ({error})") from error
+        raise Unreadable(f"{where} is not a readable image ({error})") from error
 
 
 def pixels_of(image: Image.Image, where: str) -> Pixels:

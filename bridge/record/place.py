@@ -6,8 +6,10 @@ killed writer left is removed by the next one that writes to that place.
 
 from __future__ import annotations
 
+import datetime
 import errno
 import hashlib
+import itertools
 import os
 import re
 import secrets
@@ -38,6 +40,18 @@ def short_name(text: str) -> str:
         return plain
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return plain.encode()[: LONGEST - 9].decode(errors="ignore") + "_" + digest
+
+
+def free(path: Path) -> Path:
+    """The path, or the first of path-2, path-3, ... where nothing is."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], numbered) if not each.exists())
+
+
+def free_folder(name: str) -> Path:
+    """A folder below `runs` that is not there yet, named after the time and what runs."""
+    time = f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    return free(Path("runs") / f"{time}-{short_name(name)}")
 
 
 def check_folder(path: str | Path) -> None:

@@ -45,6 +45,25 @@ class Comparison(Record):
 
         return report(self, path, **options)
 
+    def explore(self, model: Any = None, *, port: int = 0, browser: bool = True) -> Any:
+        """A live page of these images on this machine: move a parameter, and the maps follow.
+
+        `model` is the adapter, module or source that was compared; without it the run's own is
+        loaded by its name. Returns the `Page`, with its `url` and `stop()`. Needs the extra
+        `explore`. Raises ValueError for a model that cannot be loaded, or does not fit.
+        """
+        from bridge.core.preflight import check_model
+        from bridge.explore.opened import Model
+        from bridge.explore.serving import Page, opened_run
+        from bridge.study.compare import compare
+
+        if isinstance(model, str):
+            opened = opened_run(self, model=Model(model))
+        else:
+            opened = opened_run(self, adapter=None if model is None else check_model(model))
+        page = Page(opened, compare, port=port).start()
+        return page.show() if browser else page
+
     def _repr_html_(self) -> str:
         """The verdict and the matrix, in a notebook."""
         from bridge.report import fragment

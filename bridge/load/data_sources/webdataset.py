@@ -12,10 +12,8 @@ from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
 from bridge.load.data import ImageData, Request, data_source
-from bridge.load.images import FORMATS, SUFFIXES, Pixels, Unreadable, pixels_of
+from bridge.load.images import SUFFIXES, Pixels, Unreadable, decoded
 from bridge.load.labels import numbered
 from bridge.load.names_of_files import FileNames
 
@@ -100,18 +98,13 @@ class _Index:
 
     def pixels(self, place: int) -> Pixels:
         """The image. Raises Unreadable, as of a file."""
-        Image.init()
-        known = [each for each in FORMATS if each in Image.OPEN]
         try:
             with self.paths[self.files[place]].open("rb") as file:
                 file.seek(self.starts[place])
                 data = io.BytesIO(file.read(self.sizes[place]))
-            with Image.open(data, formats=known) as image:
-                return pixels_of(image, self.called(place))
-        except Unreadable:
-            raise
-        except Exception as error:  # a broken file raises whatever its decoder stumbles over
+        except OSError as error:
             raise Unreadable(f"{self.called(place)} is not a readable image ({error})") from error
+        return decoded(data, self.called(place))
 
 
 def _text(archive: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> str:
