@@ -42,6 +42,7 @@ FILES = {
     "": ("page.html", "text/html"),
     "page.css": ("page.css", "text/css"),
     "page.js": ("page.js", "text/javascript"),
+    "icon.svg": ("icon.svg", "image/svg+xml"),
     "draw.js": ("draw.js", "text/javascript"),
     "controls.js": ("controls.js", "text/javascript"),
     "server.js": ("server.js", "text/javascript"),

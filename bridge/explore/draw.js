@@ -20,9 +20,13 @@ function paint(canvas, height, width, colour) {
   canvas.style.aspectRatio = `${width} / ${height}`;
   const context = canvas.getContext("2d");
   const picture = context.createImageData(width, height);
-  for (let k = 0; k < height * width; k += 1) {
-    const [r, g, b] = colour(k);
-    picture.data.set([r, g, b, 255], 4 * k);
+  const { data } = picture;
+  for (let k = 0, at = 0; k < height * width; k += 1, at += 4) {
+    const rgb = colour(k);
+    data[at] = rgb[0];
+    data[at + 1] = rgb[1];
+    data[at + 2] = rgb[2];
+    data[at + 3] = 255;
   }
   context.putImageData(picture, 0, 0);
 }
@@ -53,6 +57,10 @@ function shade(value, limit) {
 export function bar(canvas) {
   paint(canvas, 1, canvas.width, (k) => shade(k / (canvas.width - 1) - 0.5, 0.5));
   canvas.style.aspectRatio = "auto";
+}
+
+export function alike(a, b) {
+  return String(a.shape) === String(b.shape);
 }
 
 // a - b, of a picture the mean over its channels.
