@@ -168,7 +168,7 @@ class Server:
         try:
             return await self.newest.run(page, kind, number, work, alone=alone)
         except Superseded as error:
-            raise HTTPException(409, "a newer request has come") from error
+            raise HTTPException(204) from error  # no fault: browsers would note it as one
         except WRONG as error:
             raise HTTPException(400, _text(error)) from error
 
@@ -206,6 +206,8 @@ def _only(
 
 
 async def _said(request: Request, error: HTTPException) -> Response:
+    if error.status_code == 204:
+        return Response(status_code=204)
     return JSONResponse({"message": error.detail}, status_code=error.status_code)
 
 

@@ -25,8 +25,8 @@ class Control:
     """One parameter: a `switch`, a `choice` of `choices`, or a `number`.
 
     `low` to `high` is the slider's range, in steps of `step`; what is typed may lie beyond, as far
-    as the Domain allows. `levels`: it is read as so many gray levels (8/255), 0 for no such thing. `optional`: None is a value, too ("left to the method"). `words` is what
-    the Domain expects.
+    as the Domain allows. `levels`: it is read as so many gray levels (8/255), 0 for no such thing.
+    `optional`: None is a value, too ("left to the method"). `words` is what the Domain expects.
     """
 
     name: str

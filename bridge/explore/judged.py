@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from bridge.explore.seen import Eye
+from bridge.explore.seen import CHUNK, Eye
 from bridge.explore.view import View
+from bridge.fused import chunk_size
 from bridge.record.record import Record
 
 NOTE = "explore"  # the key of the manifest that says what was seen
@@ -27,18 +28,19 @@ def judged(view: View, eye: Eye, compare: Compare) -> Any:
     subject = eye.subject(view)
     chosen = [name for name in (view.attribution, view.attack) if name]
     labels = None if subject.label is None and not view.aims else torch.tensor([subject.attacked])
-    result = compare(
-        subject.model,
-        subject.x,
-        labels,
-        target=torch.tensor([subject.target]),
-        methods=chosen,
-        params={name: _stated(view, name) for name in chosen},
-        repeats=1,
-        timing_seconds=0.0,
-        seed=view.seed,
-        progress=False,
-    )
+    with chunk_size(CHUNK):  # as in what is seen
+        result = compare(
+            subject.model,
+            subject.x,
+            labels,
+            target=torch.tensor([subject.target]),
+            methods=chosen,
+            params={name: _stated(view, name) for name in chosen},
+            repeats=1,
+            timing_seconds=0.0,
+            seed=view.seed,
+            progress=False,
+        )
     result.manifest["data"] = {"source": view.data, "images": 1}
     result.manifest[NOTE] = {"view": view.plain, "label": subject.label, **numbers(view, eye)}
     return result

@@ -14,7 +14,7 @@ import torch
 
 from bridge.core.registry import get
 from bridge.explore.opened import Images, Model, Opened
-from bridge.explore.seen import Eye, Subject, implementation
+from bridge.explore.seen import CHUNK, Eye, Subject, implementation
 from bridge.explore.view import View
 
 RUN = "c"  # what a run in memory, and its model, are called in the text
@@ -39,15 +39,15 @@ def python(view: View, eye: Eye) -> str:
         "logits = logits_of(x)",
         "probabilities = logits.softmax(1)",
         f"target = torch.tensor([{subject.target}]){_named(subject, subject.target)}",
+        f"labels = torch.tensor([{subject.attacked}]){_named(subject, subject.attacked)}",
+        f"with bridge.fused.chunk_size({CHUNK}):  # measured sizes may give other last bits",
         _call("map_", view.attribution, view, "x", "target"),
     ]
     if view.attack:
         lines += [
-            "",
-            f"labels = torch.tensor([{subject.attacked}]){_named(subject, subject.attacked)}",
             _call("attacked", view.attack, view, "x", "labels"),
-            "probabilities_attacked = logits_of(attacked).softmax(1)",
             _call("map_attacked", view.attribution, view, "attacked", "target"),
+            "probabilities_attacked = logits_of(attacked).softmax(1)",
         ]
     if view.cover is not None:
         rows, columns = view.cover.area(int(subject.x.shape[2]), int(subject.x.shape[3]))
@@ -67,7 +67,7 @@ def _call(name: str, method: str, view: View, x: str, classes: str) -> str:
     if view.seed:
         given["seed"] = view.seed
     listed = "".join(f", {key}={value!r}" for key, value in given.items())
-    return f"{name} = bridge.run({method!r}, model, {x}, {classes}{listed}).output"
+    return f"    {name} = bridge.run({method!r}, model, {x}, {classes}{listed}).output"
 
 
 def _model(model: Model, view: View) -> list[str]:

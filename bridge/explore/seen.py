@@ -23,12 +23,16 @@ from bridge.core.state import frozen
 from bridge.core.types import Run
 from bridge.explore.opened import Opened
 from bridge.explore.view import View
+from bridge.fused import chunk_size
 from bridge.metrics import similarity as measures
 from bridge.tables import epsilon_text
 from bridge.visualize.heatmap import limit
 
 PIECES = 24  # that are kept
 TOP = 3  # classes that are listed
+# Images at once inside of a method: measured sizes may differ from process to process, and with
+# them the last bits of what is seen.
+CHUNK = 16
 
 Found = TypeVar("Found")
 
@@ -203,15 +207,16 @@ def implementation(method: Method) -> str:
 
 def called(method: Method, view: View, model: ModelAdapter, x: Tensor, classes: Tensor) -> Run:
     """One method with the view's parameters."""
-    return run(
-        method.name,
-        model,
-        x,
-        classes,
-        implementation=implementation(method),
-        seed=view.seed,
-        **view.given(method.name),
-    )
+    with chunk_size(CHUNK):
+        return run(
+            method.name,
+            model,
+            x,
+            classes,
+            implementation=implementation(method),
+            seed=view.seed,
+            **view.given(method.name),
+        )
 
 
 @torch.inference_mode(False)

@@ -14,8 +14,8 @@ async function ask(address, options) {
   } catch {
     throw new Gone();
   }
+  if (answer.status === 204) throw new Superseded();
   if (answer.ok) return answer;
-  if (answer.status === 409) throw new Superseded();
   let text = `the server answered ${answer.status}`;
   try {
     text = (await answer.json()).message || text;

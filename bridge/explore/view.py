@@ -188,9 +188,7 @@ def beginning(model: str, data: str, x: Any, can: Mapping[str, str]) -> View:
     attacks = [
         name
         for name in able
-        if get(name).kind == "attack"
-        and get(name).norm == USUAL
-        and not get(name).tags.control
+        if get(name).kind == "attack" and get(name).norm == USUAL and not get(name).tags.control
     ]
     if not maps:
         raise ValueError("no attribution can run on this model: gradbridge doctor says why")
