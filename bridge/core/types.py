@@ -1,4 +1,4 @@
-"""The records that everything passes around: frozen dataclasses, no behaviour."""
+"""The records that everything passes around: frozen dataclasses, that compute nothing."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ class Run:
     backwards: int
     details: Mapping[str, Any] = field(default_factory=dict)
     noticed: tuple[Failure, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """Its pictures and facts, in a notebook."""
+        from bridge.core.notebook import run_html
+
+        return run_html(self)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -153,6 +154,21 @@ class Study:
             f"{images:,} of {total:,} images, {state}, {failures} failures: {self.place}\n"
             f"The model gets {right:,} of {images:,} images right."
         )
+
+    def _repr_html_(self) -> str:
+        """The summary's tables, in a notebook; of an empty study how far it is."""
+        from bridge.core.notebook import table as as_table
+
+        lines = str(self).splitlines()
+        if not len(self.images):
+            return f"<p>{html.escape(lines[0])}</p>"
+        text = "".join(f"<p><strong>{html.escape(line)}</strong></p>" for line in lines)
+        for table, view in self.summary().views():
+            heads = [column.title for column in view.columns]
+            rows = as_table(view.rows, heads) if heads else ""
+            text += f"<h4>{html.escape(table.heading)}</h4>{rows}"
+            text += "".join(f"<p>{html.escape(remark)}</p>" for remark in view.remarks)
+        return f"<div>{text}</div>"
 
     def summary(self) -> Summary:
         """The statistics over all images: intervals, paired tests, worst case; print it."""
