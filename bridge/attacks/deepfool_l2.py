@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from copy import copy
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -125,6 +126,13 @@ for _sentence, _change in (
     ("its overshoot is always 1", {"overshoot": 1.0}),
 ):
     deepfool_l2.variant(_sentence, **_change)(deepfool_l2.reference)
+
+
+@deepfool_l2.variant("it does not clip to the bounds")
+def unclipped(model: ModelAdapter, x: Tensor, labels: Tensor, **params: Any) -> Tensor:
+    free = copy(model)  # the same weights, without bounds to clip to
+    free.bounds = (-torch.inf, torch.inf)
+    return deepfool_l2(free, x, labels, **params)
 
 
 deepfool_l2.cases = Cases(

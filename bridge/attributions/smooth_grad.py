@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -43,6 +43,89 @@ def observed(
     return {"n_samples": [len(asked)], "stdev": [float(f"{float(noise.std()):.1g}")]}
 
 
+def _noise(asked: Sequence[Tensor], x: Tensor) -> Tensor | None:
+    """What was added to the images, (n, samples, c, h, w); None where that cannot be told.
+
+    Copies are told apart by the image that they are nearest to, in whatever order they come.
+    """
+    if not asked:
+        return None
+    copies = torch.cat(list(asked))
+    nearest = torch.cdist(copies.flatten(1), x.flatten(1)).argmin(1)
+    counts = nearest.bincount(minlength=len(x))
+    if int(counts.min()) != int(counts.max()):
+        return None
+    return torch.stack([copies[nearest == i] - x[i] for i in range(len(x))])
+
+
+def replayed(asked: Sequence[Tensor], x: Tensor, **params: Any) -> dict[str, Any] | None:
+    """The code's own noise and as many samples; the spread is in the noise."""
+    noise = _noise(asked, x)
+    if noise is None:
+        return None
+    return {"noise": noise, "n_samples": noise.shape[1], "stdev": 1.0}
+
+
+NEAR = 6.0  # standard errors of a spread
+UNIFORM = 2.4  # the fourth moment over the squared second: 3 of normal noise, 1.8 of uniform
+
+
+def law(
+    asked: Sequence[Tensor],
+    x: Tensor,
+    bounds: tuple[float, float],
+    *,
+    n_samples: int,
+    stdev: float,
+    **_: Any,
+) -> Iterator[str]:
+    """How many samples there are, and how their noise is spread."""
+    noise = _noise(asked, x)
+    if noise is None:
+        return
+    taken = noise.shape[1]
+    if taken != n_samples:
+        yield f"it takes {taken} sample{'s' if taken > 1 else ''} where {n_samples} are asked"
+    each = noise.flatten(2)
+    if (
+        taken > 2
+        and float(each[:, -1].std() / each[:, 0].std().clamp(min=1e-12)) > taken**0.5 / 1.2
+    ):
+        yield "it adds its noise to the noisy image again, sample after sample"
+        return
+    if taken > 1 and bool(torch.equal(each[:, 0], each[:, 1])):
+        yield "it draws one noise for all samples"
+    low, high = bounds
+    at_ends = torch.stack([(c <= low) | (c >= high) for c in asked]).double().mean()
+    outside = torch.stack([(c < low) | (c > high) for c in asked]).any()
+    if float(at_ends) > 0 and not bool(outside):
+        yield "it clips the noisy images to the bounds"
+        return
+    spread = each.flatten(1).std(1)
+    if float(spread.max()) < 1e-9:
+        yield "it adds no noise"
+        return
+    middle = float(each.mean()) / (float(each.std()) / each.numel() ** 0.5)
+    if abs(middle) > 6:
+        yield "its noise is not centred at 0"
+    moment = float((each - each.mean()).pow(4).mean() / each.var().square())
+    if moment < UNIFORM:
+        yield "its noise is uniform, not normal"
+    near = NEAR / (2 * each[0].numel()) ** 0.5
+    own = x.flatten(1).amax(1) - x.flatten(1).amin(1)
+    whole = float(x.max() - x.min())
+    for wanted, words in (
+        (torch.full_like(own, stdev), ""),
+        (stdev * own, "its noise is relative to each image's range: stdev * (max - min)"),
+        (torch.full_like(own, stdev * whole), "its noise is relative to the batch's range"),
+    ):
+        if bool(((spread / wanted - 1).abs() < near).all()):
+            if words:
+                yield words
+            return
+    yield f"its noise is spread by {float(spread.mean()):.2g} where the stdev is {stdev:.2g}"
+
+
 @attribution(
     "smooth_grad",
     paper="arXiv:1706.03825",
@@ -53,6 +136,8 @@ def observed(
     quick={"n_samples": 4},
     quickest={"n_samples": 2},
     observed=observed,
+    replayed=replayed,
+    law=law,
 )
 def smooth_grad(
     model: ModelAdapter,

@@ -42,7 +42,7 @@ def understand(
     roles = {slot.role for slot in found.slots}
     if not {"y", "one-hot", "gradient", "criterion"} & roles and not _says_what_it_takes(found):
         return code  # the call fails, and the report says how
-    if not {"x", "gradient"} & roles:
+    if not {"x", "gradient", "scores"} & roles:
         raise Refused(f"none of the parameters of {found.name} looks like images: call one x")
     return _tried(Called(code, found, method, Form()), model, x, target, params or {})
 

@@ -66,8 +66,9 @@ class Called:
         if precision not in (None, x.dtype):
             model = model.astype(precision)
         with torch.enable_grad(), frozen(model):
+            wanted = self.method.kind == "attack"
             parts = [
-                standard(self._once(model, x[part], target[part], params), x[part])
+                standard(self._once(model, x[part], target[part], params), x[part], images=wanted)
                 for part in self.form.parts(len(x))
             ]
         output = torch.cat(parts)
@@ -81,6 +82,8 @@ class Called:
         images = self.form.images(x)
         values = self._values(model, x, target, params)
         call = self.source.bind({**values, "x": images})
+        if any(slot.role == "scores" for slot in self.source.calling):
+            values["scores"] = model(self.form.precise(x))  # hooks are there by now
         placed, named = arguments(self.source.calling, {**values, "x": images}, self.source.name)
         returned = call(*placed, **named)
         return images if returned is None else returned  # it may have worked in place
@@ -90,6 +93,7 @@ class Called:
     ) -> dict[str, Any]:
         """What every role is given."""
         wanted = {slot.role for slot in self.source.slots}
+        unset = {s.role for s in self.source.slots if s.required or s.parameter.default is None}
         values: dict[str, Any] = {"model": model, "y": self.form.labels(target)}
         values["loss"] = nn.CrossEntropyLoss()
         values["criterion"] = SimpleNamespace(labels=values["y"])
@@ -99,6 +103,9 @@ class Called:
             elif name in ("window", "stride"):
                 value = Extent(value, x.shape[1])
             values[name] = value
+        low, high = model.bounds
+        bounds = {"low": low, "high": high, "range": (low, high)}
+        values |= {role: value for role, value in bounds.items() if role in unset}
         if "layer" in wanted or "layer" in self.method.needs:
             name = model.cam_layer_name(x)
             values["layer"] = Layer(model.module.get_submodule(name), f"module.{name}")

@@ -42,10 +42,14 @@ class Form:
 
     def images(self, x: Tensor) -> Any:
         """The images, a copy."""
-        x = x.clone() if self.precision is None else x.to(self.precision, copy=True)
+        x = self.precise(x)
         found = x if self.each in ("batch", "one") else x[0]
         found = found.permute(1, 2, 0) if self.each == "channels last" else found
         return found.contiguous().numpy() if self.numpy else found
+
+    def precise(self, x: Tensor) -> Tensor:
+        """A copy in the precision that the code works in."""
+        return x.clone() if self.precision is None else x.to(self.precision, copy=True)
 
     def labels(self, y: Tensor) -> Any:
         """The classes of the images of a call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor
 
 
-def standard(returned: Any, x: Tensor) -> Tensor:
+def standard(returned: Any, x: Tensor, *, images: bool = False) -> Tensor:
     """The images or maps for x (n, c, h, w), detached; channels last, or none, are understood.
 
-    Of several things that were returned it is the first that is as large as the images. Raises
+    Of several things that were returned it is the first that is as large as the images; where
+    `images` are wanted, the one nearest to x, so that no perturbation is taken for them. Raises
     ValueError for what is none of these.
     """
     parts = list(returned) if isinstance(returned, tuple | list) else [returned]
@@ -24,7 +26,15 @@ def standard(returned: Any, x: Tensor) -> Tensor:
     if not fitting:
         kind = type(returned).__name__
         raise ValueError(f"it returned {kind}, expected a tensor or an array")
-    return _four_axes(fitting[0].detach(), x)
+    answers = [_four_axes(t.detach(), x) for t in fitting[: len(fitting) if images else 1]]
+    return min(answers, key=partial(_away, x)) if len(answers) > 1 else answers[0]
+
+
+def _away(x: Tensor, found: Tensor) -> float:
+    """How far images are from x; x itself, handed back beside them, is no answer."""
+    if found.shape != x.shape:
+        return float("inf")
+    return float((found - x).abs().mean()) or float("inf")
 
 
 def _tensor(value: Any) -> Tensor | None:

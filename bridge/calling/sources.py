@@ -131,7 +131,7 @@ def _entry(cls: type, parameters: Sequence[str]) -> tuple[str, tuple[Slot, ...]]
     own = [n for n in ENTRIES.split() if any(n in vars(c) for c in cls.__mro__ if _is_theirs(c))]
     read_ = {n: read(types.MethodType(getattr(cls, n), object()), parameters) for n in own}
     for name, slots in read_.items():
-        if any(slot.role in ("x", "gradient") for slot in slots):
+        if any(slot.role in ("x", "gradient", "scores") for slot in slots):
             return name, slots
     listed = ", ".join(ENTRIES.split())
     raise Refused(
@@ -161,7 +161,14 @@ def _of_class(cls: type, parameters: Sequence[str]) -> Source:
 def _builder(cls: type, parameters: Sequence[str]) -> tuple[Slot, ...]:
     """The parameters that build an object: images and classes are none of them."""
     found = read(cls, parameters)
-    return tuple(replace(s, role="") if s.role in ("x", "y") else s for s in found)
+    slots = [replace(s, role="") if s.role in ("x", "y") else s for s in found]
+    if slots and not slots[0].role and slots[0].required and not _has(slots, "model"):
+        slots[0] = replace(slots[0], role="model")  # what all is built on comes first
+    return tuple(slots)
+
+
+def _has(slots: Sequence[Slot], role: str) -> bool:
+    return role in {slot.role for slot in slots}
 
 
 def _adjustable(code: Any, parameters: Sequence[str]) -> dict[str, str]:

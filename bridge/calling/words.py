@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Mapping
 # Foolbox's criterion, zennit's gradient of the output.
 COMMON: Mapping[str, str] = {
     "model": "model net network classifier f fmodel forward_func predict predictor victim cnn "
-    "module model_fn clf mdl nn",
+    "module model_fn clf mdl nn estimator surrogate backbone predict_fn logits_fn",
     "x": "x images image inputs input imgs img data input_tensor x_natural x_nat x_orig x0 clean "
     "batch samples sample input_image orig X xs xb ims im pics pic photos photo",
     "y": "y labels label target targets target_class class_idx class_index classes true_label gt "
@@ -22,6 +22,12 @@ COMMON: Mapping[str, str] = {
     "criterion": "criterion",
     "loss": "loss loss_fn loss_function criterion loss_func",
     "one-hot": "attr_output",
+    # The logits of these images, of a model that was asked before (torchcam's habit).
+    "scores": "scores logits",
+    # The range of pixel values, in two numbers or as a pair.
+    "low": "clip_min min_val minval x_min bound_min lower_bound",
+    "high": "clip_max max_val maxval x_max bound_max upper_bound",
+    "range": "clip_values clip_range bounds pixel_range value_range",
 }
 # By our own name of a parameter: the field's other words for it.
 PARAMETERS: Mapping[str, str] = {
@@ -42,6 +48,8 @@ PARAMETERS: Mapping[str, str] = {
     "random_start": "rand_init random_init rand_start rs",
     "stdev": "stdevs sigma noise_level std stdev_spread",
     "start": "x_init init",
+    "restarts": "num_restarts n_restarts",
+    "candidates": "num_classes n_classes nb_candidates",
     "momentum": "decay mu",
 }
 # Beginnings of words within a name: img_batch, source_image, attack_steps.
@@ -79,7 +87,8 @@ def roles(
     listed = list(names)
     found: dict[str, str] = {}
     # Ours before what all share: Foolbox's criterion is not everybody's.
-    wanted = ["model", "x", "y", "layer", "gradient", "one-hot", *parameters, "loss"]
+    common = ["model", "x", "y", "layer", "gradient", "one-hot"]
+    wanted = [*common, *parameters, "loss", "scores", "low", "high", "range"]
     for name in listed:
         role = next((r for r in wanted if r not in found.values() and _means(name, r)), "")
         if role:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -22,6 +23,9 @@ def causes(subject: Subject, *, pairs: bool = True) -> Iterator[tuple[str, Predi
     yield "it returns the clean images", _clean
     if subject.method.tags.recipe is None:
         yield from _generic(subject)
+        if pairs:
+            for (of, world), (how, predict) in itertools.product(LABELS, variants(subject)):
+                yield f"{of}; and {how}", partial(_elsewhere, world, predict)
         return
     single = "steps" not in subject.method.defaults
     groups = [LOSSES, CLIPS, SIZES, *([] if single else [LOOPS]), DIRECTIONS]
@@ -92,6 +96,28 @@ def _with(name: str, change: Callable[[Any], Any]) -> Predict:
 
 def _always(default: Any) -> Callable[[Any], Any]:
     return lambda value: default
+
+
+def _of_prediction(world: World) -> World:
+    return replace(world, target=world.predicted())
+
+
+def _in_reverse(world: World) -> World:
+    return replace(world, target=world.target.flip(0))
+
+
+def _elsewhere(
+    change: Callable[[World], World], predict: Predict, subject: Subject, world: World
+) -> Tensor | None:
+    """A deviation, seen by an attack on other classes."""
+    return predict(subject, change(world))
+
+
+# Whose classes it may attack instead, beside another deviation.
+LABELS = (
+    ("it attacks the predicted class instead of the label", _of_prediction),
+    ("the labels of the images are in reverse order", _in_reverse),
+)
 
 
 def _labels_reversed(subject: Subject, world: World) -> Tensor:

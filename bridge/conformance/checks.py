@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,7 +19,9 @@ from bridge.conformance.judging import (
     draws_itself,
 )
 from bridge.conformance.metamorphic import metamorphic
-from bridge.conformance.subject import CheckFailed, Skipped, Subject
+from bridge.conformance.replaying import law
+from bridge.conformance.starting import told_to_draw
+from bridge.conformance.subject import CheckFailed, Skipped, Subject, in_colour
 from bridge.conformance.worlds import World, base, worlds
 
 Run = Callable[[], Mapping[str, Any]]
@@ -50,6 +52,10 @@ def all_checks(subject: Subject, seed: int, extra: World | None = None) -> list[
     found.append(_agreement(subject, first, agree))
     found += [_agreement(subject, world, elsewhere) for world in places[1:]]
     found += [_agreement(subject, world, agree) for world in variations(subject, first)]
+    if subject.accepts("random_start") and not subject.accepts("start"):
+        found.append(Check("agreement: its random start", partial(_drawn, subject, first)))
+    if itself and subject.method.tags.law is not None:
+        found.append(Check("agreement: its noise", partial(_noisy, subject, first)))
     found += [Check(name, run) for name, run in axioms(subject, places)]
     if not itself:
         found += [Check(name, run) for name, run in metamorphic(subject, first)]
@@ -73,15 +79,50 @@ def _agreement(subject: Subject, world: World, judge: Callable[..., Mapping[str,
 def _covered(
     judge: Callable[..., Mapping[str, Any]], subject: Subject, world: World
 ) -> Mapping[str, Any]:
-    """The judgement; a form of a parameter that somebody's own code refuses is not covered."""
+    """The judgement; a form of a parameter that somebody's own code refuses is not covered.
+
+    Nor are grey images, where it refuses them or still answers with three channels.
+    """
     try:
         return judge(subject, world)
     except CheckFailed as error:
+        if isinstance(subject.function, Called) and _written_for_colour(subject, world):
+            raise Skipped("not covered: it is written for images of three channels") from None
         value = world.params.get(world.varied)
         form = isinstance(value, tuple | str | Tensor) or value is None
         if form and isinstance(subject.function, Called) and str(error).startswith("raised"):
             raise Skipped(f"not covered: it takes no {world.name}: {error}") from None
         raise
+
+
+def _drawn(subject: Subject, world: World) -> Mapping[str, Any]:
+    """A start that it draws is drawn as the method's: what it asks first is read."""
+    return _as_said(told_to_draw(subject, world))
+
+
+def _noisy(subject: Subject, world: World) -> Mapping[str, Any]:
+    """Noise that it draws is spread as the method's."""
+    return _as_said(law(subject, world))
+
+
+def _as_said(deviations: Iterable[str]) -> Mapping[str, Any]:
+    """Raise CheckFailed with the deviations, where there are any."""
+    found = list(deviations)
+    if found:
+        raise CheckFailed("; and ".join(found))
+    return {}
+
+
+def _written_for_colour(subject: Subject, world: World) -> bool:
+    """Whether its answer for images of one channel fails, or has three."""
+    if world.x.shape[1] != 1:
+        return False
+    try:
+        return in_colour(world, subject(world))
+    except CheckFailed as error:
+        return str(error).startswith("raised")
+    except Skipped:
+        return False
 
 
 def _contract(subject: Subject, places: list[World], random: bool) -> Iterator[tuple[str, Run]]:

@@ -16,7 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from bridge.conformance.attribution_causes import QUANTITIES, possible
-from bridge.conformance.map_changes import CHANNELS, SCALES, SIGNS, SIZES, VALUES, Change
+from bridge.conformance.map_changes import (
+    CHANNELS,
+    SCALES,
+    SIGNS,
+    SIZES,
+    VALUES,
+    Change,
+    for_display,
+)
 from bridge.conformance.map_factors import factors
 from bridge.conformance.subject import Predict, Subject, deviating
 from bridge.conformance.watching import Watched
@@ -59,6 +67,8 @@ class Search:
     def __post_init__(self) -> None:
         self.finite = [c.output.flatten(1).isfinite().all(1) for c in self.calls]
         self.groups = [VALUES, CHANNELS, SIZES, SIGNS]
+        displays = for_display(self.calls[0].output)
+        self.groups += [displays] if displays else []
         self.scales = [*SCALES, *factors(self.subject)]
 
     def map(self, root: Root, index: int, chain: Chain) -> Tensor | None:

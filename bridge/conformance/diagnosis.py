@@ -17,8 +17,10 @@ from bridge.calling import Called
 from bridge.conformance import attack_causes, attribution_causes
 from bridge.conformance.combining import combined
 from bridge.conformance.judging import FIRST_LOOK, averages, draws_itself
+from bridge.conformance.replaying import law, replayed
 from bridge.conformance.retracing import retraced
-from bridge.conformance.subject import CheckFailed, Predict, Skipped, Subject, deviating
+from bridge.conformance.starting import told_to_draw
+from bridge.conformance.subject import CheckFailed, Predict, Skipped, Subject, deviating, in_colour
 from bridge.conformance.watching import watch
 from bridge.conformance.worlds import World, base
 from bridge.core.method import Variant
@@ -50,6 +52,9 @@ def diagnose(subject: Subject, failing: Sequence[World], every: Sequence[World] 
     `every` are all worlds that it was asked in: several deviations at once must explain the answers
     there too.
     """
+    if not failing:  # everything agrees, but for what two draws cannot agree in
+        said = [*told_to_draw(subject, every[0]), *law(subject, every[0])] if every else []
+        return "; and ".join(said)
     subject = _with_channels(subject, failing)
     evidence = []
     for world in failing:
@@ -75,7 +80,9 @@ def diagnose(subject: Subject, failing: Sequence[World], every: Sequence[World] 
         return found or known
     if isinstance(subject.function, Called):  # as people write: two deviations are the rule
         found, nearest = several(subject, every or failing)
-        return found or _explained(subject, finite, pairs=False) or nearest or NOT_RECOGNISED
+        # Without a recipe two deviations are found among pairs alone.
+        pairs = subject.method.kind == "attack" and subject.method.tags.recipe is None
+        return found or _explained(subject, finite, pairs=pairs) or nearest or NOT_RECOGNISED
     found = _explained(subject, finite)
     if found and PARTLY not in found:
         return found
@@ -105,19 +112,22 @@ def _with_channels(subject: Subject, failing: Sequence[World]) -> Subject:
 def several(subject: Subject, worlds: Sequence[World]) -> tuple[str, str]:
     """Several deviations that explain all calls at once; else what is nearest, as such."""
     told = [world for world in worlds if not _tied(world)]
-    watched = [each for world in told if (each := watch(subject, world)) is not None]
+    found = [each for world in told if (each := watch(subject, world)) is not None]
+    watched = [each for each in found if not in_colour(each.world, each.output)]
     if not watched:
         return "", ""
     total = f"explains {len(watched)} of {len(watched)} calls to within {EXPLAINED:.0e}"
     if subject.method.kind == "attack":
-        found = retraced(subject, watched)
-        return (f"{'; and '.join([*found[0], *found[1]])} ({total})" if found else ""), ""
-    if draws_itself(subject, worlds[0]):
+        steps = retraced(subject, watched)
+        return (f"{'; and '.join([*steps[0], *steps[1]])} ({total})" if steps else ""), ""
+    own = replayed(subject, watched)
+    if own is None and draws_itself(subject, worlds[0]):
         return "", ""
+    said, watched = own or ([], watched)
     several_ = combined(subject, watched)
     if several_ is None:
         return "", ""
-    sentences, left = several_
+    sentences, left = [*said, *several_[0]], several_[1]
     listed = "; and ".join(sentences)
     if left == 0 and sentences:
         return f"{listed} ({total})", ""

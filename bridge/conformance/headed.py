@@ -60,6 +60,28 @@ def normalised_inside(world: World) -> World | None:
     return replace(world, model=wrap(network, layer=_inner(model), bounds=model.bounds))
 
 
+class Fed(nn.Module):
+    """A network that is given pixels, and sees other ones in their place."""
+
+    def __init__(self, inner: nn.Module, swapped: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.swapped = inner, swapped
+
+    def forward(self, x: Tensor) -> Tensor:
+        return logits_of(self.inner(self.swapped(x)))
+
+
+def fed(world: World, swapped: Callable[[Tensor], Tensor]) -> World:
+    """The same world, whose model is asked about `swapped(x)` wherever it is asked about x."""
+    model = world.model
+    inside = normalised_inside(world)
+    network = Fed(model.module if inside is None else inside.model.module, swapped)
+    network.training = model.module.training
+    changed = wrap(network, bounds=model.bounds)
+    changed.reshape = model.reshape
+    return replace(world, model=changed)
+
+
 def _inner(model: ModelAdapter) -> str | None:
     return None if model.layer is None else f"inner.{model.layer}"
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bridge.conformance.recipe import Detailed, Deviation, Loss, deviation, part
+from bridge.conformance.step_deviations import over_mean
 from bridge.conformance.worlds import World
 from bridge.core.norms import TINY, l2_norm, per_image, project_l2, project_linf, unit_l1, unit_l2
 
@@ -205,6 +206,19 @@ def momentum_l2(recipe: Detailed, world: World) -> Detailed | None:
 @deviation("it adds the gradient's sign to its momentum", LOOPS)
 def momentum_sign(recipe: Detailed, world: World) -> Detailed | None:
     return _changed(recipe, momentum_norm=torch.sign)
+
+
+LED = "it takes the gradient where its momentum leads (Nesterov, NI-FGSM)"
+
+
+@deviation(LED, LOOPS)
+def nesterov(recipe: Detailed, world: World) -> Detailed | None:
+    return _changed(recipe, ahead=True)
+
+
+@deviation(f"{LED}, each gradient over its mean absolute value", LOOPS)
+def nesterov_of_means(recipe: Detailed, world: World) -> Detailed | None:
+    return _changed(recipe, ahead=True, momentum_norm=over_mean)
 
 
 @deviation("its momentum's decay is always 1", LOOPS)

@@ -333,6 +333,47 @@ def standardised(map_: Tensor) -> Tensor:
     return (map_ - map_.mean(PIXELS, keepdim=True)) / map_.std(PIXELS, keepdim=True)
 
 
+@grouped(SCALES, "it is standardised over the batch: less its mean, over its standard deviation")
+def batch_standardised(map_: Tensor) -> Tensor:
+    return (map_ - map_.mean()) / map_.std()
+
+
+# Made to be looked at, and clipped: searched where the answer looks so, as the last change.
+DISPLAYS: list[tuple[str, Change]] = []
+MIDDLE = 0.1  # how far from 0.5 the mean of what was standardised is, once it is clipped
+
+
+def for_display(output: Tensor) -> list[tuple[str, Change]]:
+    """The changes that may have led to this answer."""
+    if float(output.min()) < 0 or float(output.max()) > 1:
+        return []
+    centred = abs(float(output.mean()) - 0.5) < MIDDLE
+    reaches = bool((output.amax(PIXELS) == 1).all()) and bool((output.amin(PIXELS) == 0).all())
+    return DISPLAYS if centred or reaches else []
+
+
+def _displayed(dims: tuple[int, ...], tiny: float, map_: Tensor) -> Tensor:
+    centred = map_ - map_.mean(dims, keepdim=True)
+    return (0.1 * centred / (map_.std(dims, keepdim=True) + tiny) + 0.5).clamp(0, 1)
+
+
+for _whose, _dims in (("per image", PIXELS), ("over the batch", BATCH)):
+    for _tiny in (1e-5, 1e-7, 1e-8, 0.0):
+        _small = f" (+ {_tiny:g})" if _tiny else ""
+        grouped(
+            DISPLAYS,
+            f"it is standardised for display {_whose}, to mean 0.5 and standard deviation "
+            f"0.1{_small}, and clipped to [0, 1] (as Keras' deprocess_image)",
+        )(partial(_displayed, _dims, _tiny))
+
+
+@grouped(DISPLAYS, "it is clipped at its 99th percentile and scaled to [0, 1] per image")
+def at_percentile(map_: Tensor) -> Tensor:
+    top = map_.flatten(1).quantile(0.99, 1).view(-1, 1, 1, 1)
+    low = map_.amin(PIXELS, keepdim=True)
+    return _over(map_ - low, top - low).clamp(0, 1)
+
+
 def _resized(map_: Tensor, world: World, **how: object) -> Tensor | None:
     """As large as the image; None where it is already."""
     size = world.x.shape[2:]

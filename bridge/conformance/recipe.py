@@ -18,6 +18,7 @@ from bridge.core.recipe import Project, Recipe
 from bridge.core.state import frozen
 
 Loss = Callable[[Tensor], Tensor]  # of images, (n,)
+Walk = Callable[[Tensor], Tensor]  # of a gradient, and of those that it was given before
 
 
 def given_labels(model: ModelAdapter, x: Tensor, labels: Tensor) -> Tensor:
@@ -44,7 +45,9 @@ class Detailed(Recipe):
     projects around; `clip_before` (the projection) and `clip_at_end` are bounds for there,
     `project_at_end` a projection; `stops(fooled)` says which images stay where they are;
     `keep(iterates, loss, sign)` picks the iterate, sign * loss(images) being what is climbed;
-    `first_gradient` is used throughout; `perturbation` is returned instead of the images.
+    `first_gradient` is used throughout; with `ahead` the gradient is taken where the momentum
+    leads; `optimiser()` makes what turns gradients one after another into steps of size 1, instead
+    of `direction`; `perturbation` is returned instead of the images.
     """
 
     labels: Callable[[ModelAdapter, Tensor, Tensor], Tensor] = given_labels
@@ -55,7 +58,17 @@ class Detailed(Recipe):
     stops: Callable[[Tensor], Tensor] = never
     keep: Callable[[list[Tensor], Loss, float], Tensor] = last
     first_gradient: bool = False
+    ahead: bool = False
+    optimiser: Callable[[], Walk] | None = None
     perturbation: bool = False
+
+    def walk(self) -> Walk:
+        """What turns each gradient into a step of size 1."""
+        return self.direction if self.optimiser is None else self.optimiser()
+
+    def led(self, velocity: Tensor, sign: float) -> Tensor | float:
+        """How far from an iterate the gradient is taken."""
+        return sign * self.step * self.momentum * velocity if self.ahead else 0.0
 
     @property
     def has_momentum(self) -> bool:
@@ -113,15 +126,16 @@ def follow(recipe: Detailed, world: World) -> Tensor:
     with frozen(model), torch.enable_grad():
         labels = recipe.labels(model, x, world.target)
         iterates, first, velocity = [recipe.start], None, torch.zeros_like(x)
+        walk = recipe.walk()
         for _ in range(recipe.steps):
             here = iterates[-1]
-            g, logits = _look(recipe, model, here, labels)
+            g, logits = _look(recipe, model, here + recipe.led(velocity, sign), labels)
             first = g if first is None else first
             g = first if recipe.first_gradient else g
             if recipe.has_momentum:
                 normalised = g if recipe.momentum_norm is None else recipe.momentum_norm(g)
                 g = velocity = recipe.momentum * velocity + normalised
-            moved = here + sign * recipe.step * recipe.direction(g)
+            moved = here + sign * recipe.step * walk(g)
             stops = recipe.stops((predicted(logits) == labels) == recipe.targeted)
             back = moved_back(recipe, moved, recipe.center(x, here))
             iterates.append(torch.where(per_image(stops, x), here, back))

@@ -8,6 +8,7 @@ candidate that does not make the first step is dropped at once.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from bridge.conformance.loop_deviations import CLIPS, LOOPS
 from bridge.conformance.recipe import Detailed, Deviation, clipped, moved_back, standard
-from bridge.conformance.starting import of_start, of_steps
+from bridge.conformance.starting import of_start, of_steps, told_to_draw
 from bridge.conformance.step_deviations import DIRECTIONS, LOSSES, SIZES
 from bridge.conformance.subject import Subject
 from bridge.conformance.watching import Watched
@@ -31,6 +32,7 @@ FLIPPED = 0.02
 MOST = 3  # deviations that are searched at once; those that are read come on top
 # Pixels that follow a direction, where it is the right one: others are clipped or projected.
 FOLLOWING = 0.05
+SECONDS = 5.0  # of this process, after which the search ends without a cause
 # Read, not searched.
 READ = ("one step less", "one step more", "a single step", "not from the start")
 
@@ -70,13 +72,14 @@ class Trace:
     def first_step(self, recipe: Detailed) -> tuple[float, float]:
         """How far most pixels follow the recipe's direction in the first step, and how many do."""
         normalised = recipe.momentum_norm if recipe.has_momentum else None
-        key = recipe.loss, recipe.labels, recipe.direction, normalised, recipe.perturbation
+        way = recipe.direction, recipe.optimiser
+        key = recipe.loss, recipe.labels, way, normalised, recipe.perturbation
         if key not in self.steps:
             watched, (g, _) = self.watched, self.look(0, recipe)
             after = watched.asked[1] if len(watched.asked) > 1 else watched.output
             if recipe.perturbation and len(watched.asked) == 1:
                 after = watched.world.x + after
-            along = recipe.direction(g if normalised is None else normalised(g))
+            along = recipe.walk()(g if normalised is None else normalised(g))
             digits = 1e-3 if self.single else 1e-6
             self.steps[key] = usual_step(after - watched.asked[0], along, digits)
         return self.steps[key]
@@ -84,24 +87,27 @@ class Trace:
     def explained(self, recipe: Detailed) -> bool:
         """Whether the recipe leads from each iterate to the next, and to the answer."""
         size, share = self.first_step(recipe)
-        if share < FOLLOWING:
+        if share < FOLLOWING and not recipe.ahead:
             return False
         if self.free_step:
             recipe = replace(recipe, step=size if recipe.targeted is False else -size)
         asked, x = self.watched.asked, self.watched.world.x
         sign, velocity = -1.0 if recipe.targeted else 1.0, torch.zeros_like(x)
-        for k, here in enumerate(asked):
+        walk = recipe.walk()
+        for k, question in enumerate(asked):
+            here = question - recipe.led(velocity, sign)
             g, logits = self.look(0 if recipe.first_gradient else k, recipe)
             if recipe.has_momentum:
                 normalised = g if recipe.momentum_norm is None else recipe.momentum_norm(g)
                 g = velocity = recipe.momentum * velocity + normalised
-            along = recipe.direction(g)
+            along = walk(g)
             moved = here + sign * recipe.step * along
             fooled = (predicted(logits) == self.labels(recipe)) == recipe.targeted
             stops = recipe.stops(fooled)
             back = moved_back(recipe, moved, recipe.center(x, here))
             following = torch.where(per_image(stops, x), here, back)
-            if k + 1 < len(asked) and not self._close(following, asked[k + 1]):
+            led = following + recipe.led(velocity, sign)
+            if k + 1 < len(asked) and not self._close(led, asked[k + 1]):
                 return False
         return self._close(self._returned(recipe, [*asked, following], sign), self.watched.output)
 
@@ -153,16 +159,21 @@ def retraced(subject: Subject, watched: Sequence[Watched]) -> tuple[list[str], l
     for call in calls:
         recipe = standard(subject, call.world)
         # How a start is drawn is read once: two draws would be told in two ways.
-        starts = of_start(subject, recipe, call) if call is calls[0] else ()
+        starts: tuple[str, ...] = ()
+        if call is calls[0]:
+            starts = (*of_start(subject, recipe, call), *told_to_draw(subject, call.world))
         for sentence in (*of_steps(recipe, call), *starts):
             read.setdefault(sentence)
         free = "step_size" in subject.own and not callable(subject.own["step_size"])
         traces.append(Trace(call, recipe, subject.single, free))
     # One that tells nothing about the loop comes last.
     traces.sort(key=lambda trace: -len(trace.watched.asked))
+    end = time.process_time() + SECONDS
     for found in _combinations():
         if all(_explains(found, trace) for trace in traces):
             return list(read), [each.sentence for each in found]
+        if time.process_time() > end:
+            break
     return None
 
 

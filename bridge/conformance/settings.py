@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,6 +51,45 @@ class Formula:
         else:
             text = f"{self.share:.4g} epsilon"
         return f"{text} / steps" if self.over_steps else text
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number of steps that follows epsilon, in words."""
+
+    words: str
+    of: Callable[[float], int]
+
+    def __call__(self, settings: Mapping[str, Any]) -> int:
+        return self.of(float(settings["epsilon"]))
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def _kurakin(epsilon: float) -> float:
+    return min(255 * epsilon + 4, 1.25 * 255 * epsilon)
+
+
+def _cut(epsilon: float) -> int:
+    return int(_kurakin(epsilon))
+
+
+def _up(epsilon: float) -> int:
+    return math.ceil(_kurakin(epsilon))
+
+
+def _nearest(epsilon: float) -> int:
+    return round(_kurakin(epsilon))
+
+
+# How many steps people take where it follows from epsilon: Kurakin's, in units of 1/255.
+KURAKIN = "min(255 epsilon + 4, 1.25 * 255 epsilon)"
+COUNTS = (
+    Count(f"{KURAKIN}, rounded down", _cut),
+    Count(f"{KURAKIN}, rounded up", _up),
+    Count(f"{KURAKIN}, rounded", _nearest),
+)
 
 
 def settled(subject: Subject, places: list[World]) -> Subject:
@@ -126,6 +166,11 @@ def _followed(
     if not seen:
         return dict(read)
     sizes = read["step_size"][0], seen["step_size"][0]
+    if "steps" in read and "steps" in seen and read["steps"] != seen["steps"]:
+        sides = [(read, subject.settings(first.world)), (seen, subject.settings(other))]
+        for count in COUNTS:
+            if all(count(settings) == found["steps"][0] for found, settings in sides):
+                return {**read, "steps": [count]}
     known = [{**read, **subject.settings(w)} for w in (first.world, other)]
     for settings, found in zip(known, (read, seen), strict=True):
         settings["epsilon"] = settings.get("epsilon") or found["epsilon"][0]

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bridge.conformance.recipe import Detailed
+from bridge.conformance.recipe import Detailed, standard
 from bridge.conformance.subject import Subject
-from bridge.conformance.watching import Watched
+from bridge.conformance.watching import Watched, watch
+from bridge.conformance.worlds import World
 from bridge.core.norms import l2_norm
 
 STILL = 1e-6
@@ -28,17 +29,33 @@ def of_steps(recipe: Detailed, call: Watched) -> Iterator[str]:
         yield f"it takes {taken} step{'s' if taken > 1 else ''} where {wanted} are asked"
 
 
-def of_start(subject: Subject, recipe: Detailed, call: Watched) -> Iterator[str]:
-    """Where it starts elsewhere than it should."""
+def told_to_draw(subject: Subject, world: World) -> Iterator[str]:
+    """How code that can be told to draw its start, but not the start, deviates in drawing it.
+
+    Everything else is compared without: two draws have nothing in common but their law.
+    """
+    defaults = subject.method.defaults
+    told = "random_start" in defaults and subject.accepts("random_start")
+    if not told or subject.accepts("start") or subject.method.tags.recipe is None:
+        return
+    call = watch(subject, world, random_start=True)
+    if call is not None and call.asked:
+        yield from of_start(subject, standard(subject, world), call, drawn=True)
+
+
+def of_start(
+    subject: Subject, recipe: Detailed, call: Watched, drawn: bool | None = None
+) -> Iterator[str]:
+    """Where it starts elsewhere than it should; `drawn`: from a random point."""
     x, first = call.world.x, call.asked[0]
+    drawn = _draws(subject, call) if drawn is None else drawn
     if float((first - recipe.start).abs().max()) < STILL:
-        if _draws(subject, call):
+        if drawn:
             yield "it starts from the clean image, not from a random point"
         return
     if float((first - x).abs().max()) < STILL:
         yield "it starts from the clean image, not from the start"
         return
-    drawn = _draws(subject, call)
     if not drawn:
         yield "it starts from a random point, not from the image"
     low, high = call.world.model.bounds

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bridge.attacks._mistakes import negative_logit, sign_or_up, softmax_twice, unchanged
-from bridge.conformance.recipe import Detailed, Deviation, deviation, part
+from bridge.conformance.recipe import Detailed, Deviation, Walk, deviation, part
 from bridge.conformance.worlds import World
 from bridge.core.gradients import target_logits
 from bridge.core.model import ModelAdapter
 from bridge.core.norms import TINY, per_image, unit_l1, unit_l2, unit_linf
 from bridge.core.recipe import cross_entropy
 
+Scale = Callable[[Tensor], Tensor]
 LOSSES: list[Deviation] = []
 DIRECTIONS: list[Deviation] = []
 SIZES: list[Deviation] = []
@@ -122,6 +125,46 @@ part(
 )
 part("it normalises by the mean absolute value", DIRECTIONS, direction=over_mean)
 part("it returns the perturbation instead of the images", DIRECTIONS, perturbation=True)
+
+# Optimisers, which remember the gradients that they were given.
+
+
+def _stepping(make: Callable[[list[Tensor]], torch.optim.Optimizer], scale: Scale) -> Walk:
+    """What an optimiser of torch adds to a parameter at rest, for one gradient after another."""
+    made: list[torch.optim.Optimizer] = []
+
+    def along(g: Tensor) -> Tensor:
+        if not made:
+            made.append(make([torch.zeros_like(g)]))
+        (parameter,) = made[0].param_groups[0]["params"]
+        parameter.zero_()
+        parameter.grad = -scale(g)  # they descend
+        made[0].step()
+        return parameter.clone()
+
+    return along
+
+
+def _whole(g: Tensor) -> Tensor:
+    return g
+
+
+def _of_mean(g: Tensor) -> Tensor:
+    return g / len(g)
+
+
+OPTIMISERS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
+    "Adam": partial(torch.optim.Adam, lr=1.0),
+    "RMSprop": partial(torch.optim.RMSprop, lr=1.0),
+    "SGD with momentum 0.9": partial(torch.optim.SGD, lr=1.0, momentum=0.9),
+}
+for _name, _make in OPTIMISERS.items():
+    for _scale, _of in ((_of_mean, "the mean loss"), (_whole, "the summed loss")):
+        part(
+            f"it steps as torch's {_name} on {_of} does, not by the method's own rule",
+            DIRECTIONS,
+            optimiser=partial(_stepping, _make, _scale),
+        )
 
 # The sizes.
 

@@ -26,6 +26,7 @@ from bridge.core.tags import Function
 from bridge.core.types import Unsupported
 from bridge.metrics.agreement import image_scale
 
+RGB = 3  # channels
 TOOK_TOO_LONG = "did not return within"
 
 
@@ -118,7 +119,8 @@ class Subject:
         settings = {**self.method.defaults, **self.params, **told}
         constant = {k: v for k, v in self.own.items() if not callable(v)}
         settings |= constant
-        return settings | {k: v(settings) for k, v in self.own.items() if callable(v)}
+        settings |= {k: v(settings) for k, v in self.own.items() if callable(v)}
+        return {**settings, **world.drawn}
 
     def _drawn(self, world: World, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The method's random numbers as parameters."""
@@ -191,6 +193,11 @@ class Subject:
                 if ends_us(error):
                     raise
                 raise CheckFailed(f"raised {in_words(error)}") from error
+
+
+def in_colour(world: World, output: Tensor) -> bool:
+    """Whether an answer for images of one channel has three."""
+    return world.x.shape[1] == 1 and RGB in output.shape[1:]
 
 
 # What an implementation would give in a world; None or an exception where it makes no sense there.

@@ -31,8 +31,8 @@ class Watched:
     looked: tuple[Tensor, ...]
 
 
-def watch(subject: Subject, world: World) -> Watched | None:
-    """The call, or None where it fails."""
+def watch(subject: Subject, world: World, *, seed: int = SEED, **changes: Any) -> Watched | None:
+    """The call, with other settings where told so, or None where it fails."""
     place = world.single() if subject.single else world
     place.model.facts(place.x)  # so that our own look at the model is none of its questions
     kept: list[tuple[bool, Tensor]] = []
@@ -51,7 +51,7 @@ def watch(subject: Subject, world: World) -> Watched | None:
         for part in parts:
             kept.clear()
             own = replace(place, x=place.x[part], target=place.target[part])
-            outputs.append(subject(own, SEED).detach().double())
+            outputs.append(subject(own, seed, **changes).detach().double())
             groups.append(list(kept))
     except (CheckFailed, Skipped):
         return None

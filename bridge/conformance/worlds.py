@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +22,8 @@ SIDE = 8  # the shorter side of our images
 class World:
     """A model in float64, images, a class for each, and the parameters that are set in this world.
 
-    `varied` names the parameter that is away from its usual value here, "" for none.
+    `varied` names the parameter that is away from its usual value here, "" for none. `drawn` are
+    the random numbers of code that was watched, as parameters that the method alone is told.
     """
 
     name: str
@@ -30,6 +32,7 @@ class World:
     target: Tensor
     params: dict[str, Any] = field(default_factory=dict)
     varied: str = ""
+    drawn: Mapping[str, Any] = field(default_factory=dict)
 
     def single(self) -> World:
         """The same world in float32: where the reference's own rounding is measured."""

@@ -48,6 +48,8 @@ def attribution(
     tiny: Mapping[str, Any] | None = None,
     typical: Callable[..., tuple[float, float]] | None = None,
     observed: Function | None = None,
+    replayed: Function | None = None,
+    law: Function | None = None,
 ) -> Callable[[Function], Method]:
     """Register `f(model, x, target, **params) -> tensor` as the reference of a new attribution.
 
@@ -63,6 +65,8 @@ def attribution(
         tiny=tiny or {},
         typical=typical,
         observed=observed,
+        replayed=replayed,
+        law=law,
     )
     return _register(
         name, "attribution", paper, norm=None, needs=needs, draw=draw, requires=requires, tags=tags

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -72,6 +72,10 @@ class Tags:
     `observed(asked, looked, x, output)`: {parameter: values that it may have had} of code that was
     watched: the images that it asked the model about, with a gradient and without, and its answer.
 
+    Of code that draws its own random numbers: `replayed(asked, x, **params)` are the parameters
+    under which the method asks about the images that it asked about, None where there are none;
+    `law(asked, x, bounds, **params)` says in sentences how it drew them otherwise than the method.
+
     `recipe(x, bounds, **params)`: a gradient attack as the recipe whose parts diagnosis changes.
     """
 
@@ -86,3 +90,5 @@ class Tags:
     typical: Callable[..., tuple[float, float]] | None = None
     recipe: Callable[..., Recipe] | None = None
     observed: Callable[..., Mapping[str, Sequence[Any]]] | None = None
+    replayed: Callable[..., Mapping[str, Any] | None] | None = None
+    law: Callable[..., Iterable[str]] | None = None

@@ -31,4 +31,12 @@ def case(method: str, *words: str):
     return register
 
 
-from tests.users_code import attacks, cams, later, maps, windows  # noqa: E402, F401
+from tests.users_code import (  # noqa: E402, F401
+    attacks,
+    blind_attacks,
+    blind_maps,
+    cams,
+    later,
+    maps,
+    windows,
+)
