@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bridge.attributions._baseline import baseline_images
 from bridge.attributions._captum import NO_TRAPEZOID, as_baseline, at_once
+from bridge.attributions._order import may_miss
 from bridge.attributions._path import (
     RIEMANN,
     Rule,
@@ -61,6 +62,7 @@ def linear(w: Tensor, x: Tensor, *, baseline: float | Tensor, **_: Any) -> Tenso
     quick={"n_steps": 12},
     quickest={"n_steps": 3},
     observed=observed,
+    may_miss=may_miss,
 )
 def integrated_gradients(
     model: ModelAdapter,

@@ -48,6 +48,7 @@ def attribution(
     tiny: Mapping[str, Any] | None = None,
     typical: Callable[..., tuple[float, float]] | None = None,
     observed: Function | None = None,
+    may_miss: Callable[..., tuple[float, str]] | None = None,
     replayed: Function | None = None,
     law: Function | None = None,
 ) -> Callable[[Function], Method]:
@@ -65,6 +66,7 @@ def attribution(
         tiny=tiny or {},
         typical=typical,
         observed=observed,
+        may_miss=may_miss,
         replayed=replayed,
         law=law,
     )

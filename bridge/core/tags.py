@@ -72,6 +72,9 @@ class Tags:
     `observed(asked, looked, x, output)`: {parameter: values that it may have had} of code that was
     watched: the images that it asked the model about, with a gradient and without, and its answer.
 
+    `may_miss(along, **params)`: of a method that sums up a path, by how much its rule may miss the
+    integral of `along` over [0, 1], and why, in words. `along` takes points (k,) and gives (k, n).
+
     Of code that draws its own random numbers: `replayed(asked, x, **params)` are the parameters
     under which the method asks about the images that it asked about, None where there are none;
     `law(asked, x, bounds, **params)` says in sentences how it drew them otherwise than the method.
@@ -90,5 +93,6 @@ class Tags:
     typical: Callable[..., tuple[float, float]] | None = None
     recipe: Callable[..., Recipe] | None = None
     observed: Callable[..., Mapping[str, Sequence[Any]]] | None = None
+    may_miss: Callable[..., tuple[float, str]] | None = None
     replayed: Callable[..., Mapping[str, Any] | None] | None = None
     law: Callable[..., Iterable[str]] | None = None
