@@ -98,6 +98,8 @@ def worlds(metric: Metric, seed: int) -> list[MetricWorld]:
         if "explain" in metric.needs:
             explain = Explainer(_gradient_x_image, model, target, seed)
             params["explain"], maps = explain, explain(x)
+        if "shuffled" in metric.needs:
+            params["shuffled"] = wrap((linear if network is smooth else smooth).double().eval())
         found.append(MetricWorld(f"{name}, signed maps", model, x, target, maps, params))
     if metric.needs.isdisjoint({"full", "explain"}):
         found.append(replace(found[0], name="coarse maps", maps=coarse))

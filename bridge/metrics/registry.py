@@ -27,8 +27,9 @@ from bridge.core.tags import Function
 
 Better = Literal["higher", "lower", "neither"]
 # What a metric needs besides a model, images, classes and maps: `masks`, the truth of each image;
-# `explain`, the method itself, to explain other images; `full`, a number for each channel.
-Need = Literal["masks", "explain", "full"]
+# `explain`, the method itself, to explain other images; `full`, a number for each channel;
+# `shuffled`, a model that learnt shuffled labels.
+Need = Literal["masks", "explain", "full", "shuffled"]
 
 _METRICS: dict[str, Metric] = {}
 
@@ -129,6 +130,7 @@ class Metric:
 WHAT = {
     "masks": "where the truth lies, a tensor (n, h, w) of True and False",
     "explain": 'the method that the maps came from, explain="saliency", or f(model, x, target)',
+    "shuffled": "the model trained on shuffled labels, see bridge.zoo.shuffled.shuffled_pair",
 }
 
 

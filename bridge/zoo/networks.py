@@ -121,3 +121,23 @@ class PlantedCNN(_Classifier):
                 ("linear", nn.Linear(32, classes)),
             ],
         )
+
+
+class MemoryCNN(_Classifier):
+    """Two 3x3 convolutions and two linear layers: learns some hundred images by heart."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__(
+            features=[
+                *_block(1, channels, 16),
+                ("pool1", nn.MaxPool2d(2)),
+                *_block(2, 16, 32),
+            ],
+            head=[
+                ("pool", nn.AdaptiveAvgPool2d(5)),
+                ("flatten", nn.Flatten()),
+                ("linear1", nn.Linear(32 * 5 * 5, 128)),
+                ("relu", nn.ReLU()),
+                ("linear2", nn.Linear(128, classes)),
+            ],
+        )

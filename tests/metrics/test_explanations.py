@@ -46,6 +46,7 @@ def params_of(name: str, x: Tensor) -> dict:
     return {
         **({"masks": masks} if "masks" in needs else {}),
         **({"explain": "saliency"} if "explain" in needs else {}),
+        **({"shuffled": seeded(Plain, seed=1).double()} if "shuffled" in needs else {}),
     }
 
 
