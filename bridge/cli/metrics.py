@@ -34,6 +34,7 @@ def _described(metric: Metric) -> dict[str, Any]:
         "paper": metric.paper,
         "better": metric.better,
         "needs": sorted(metric.needs),
+        "cost": metric.cost(),
         "implementations": metric.implementations(),
         "parameters": plain(metric.defaults),
     }
@@ -44,7 +45,7 @@ def _show(metric: Metric) -> None:
     click.echo(f"\n  {name}  [{by}]  {metric.paper}")
     click.echo(f"    {metric.summary}")
     needs = f"; needs {', '.join(sorted(metric.needs))}" if metric.needs else ""
-    click.echo(f"    {metric.better} is better{needs}")
+    click.echo(f"    {metric.better} is better{needs}; an image costs {metric.cost()}")
     if metric.defaults:
         click.echo(
             "    " + ", ".join(f"{name}={value!r}" for name, value in metric.defaults.items())

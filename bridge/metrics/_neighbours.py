@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from bridge.core.method import Method
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Domain
 from bridge.core.registry import get, methods
+from bridge.fused.planning import Plan, task_of
 from bridge.metrics.explanation_attack import attack_explanation
 
 Kind = Literal["uniform", "adversarial", "explanation"]
@@ -50,6 +52,32 @@ def neighbours(
         seed = int(torch.randint(2**31, ()))
         return [attack_explanation(model, x, target, epsilon=radius, seed=seed).images]
     return [attacked(method, model, x, target, radius) for method in gradient_attacks()]
+
+
+def explained(
+    *, samples: int = 10, noise: Tensor | None = None, perturbation: Kind = "uniform", **_: Any
+) -> float:
+    """How many neighbours there are, each of which is explained."""
+    if perturbation == "uniform":
+        return samples if noise is None else len(noise)
+    return len(gradient_attacks()) if perturbation == "adversarial" else 1
+
+
+def made(
+    pixels: int, *, perturbation: Kind = "uniform", looked: bool = False, **near: Any
+) -> float:
+    """How many images it takes to make them; where each is `looked` at, and the image itself, too.
+
+    NaN for attacks on explanations, whose steps are many.
+    """
+    looks = 1 + explained(perturbation=perturbation, **near) if looked else 0
+    if perturbation == "explanation":
+        return math.nan
+    if perturbation == "uniform":
+        return looks
+    x = torch.zeros(1, 1, 1, pixels)
+    tasks = tuple(task_of(method.name, {}, x) for method in gradient_attacks())
+    return looks + sum(Plan((task,), predict=False).passes[0] for task in tasks)
 
 
 def gradient_attacks() -> list[Method]:

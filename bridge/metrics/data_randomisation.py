@@ -15,7 +15,11 @@ from bridge.metrics.registry import metric
 
 
 @metric(
-    "data_randomisation", better="lower", paper="arXiv:1810.03292", needs=("explain", "shuffled")
+    "data_randomisation",
+    better="lower",
+    paper="arXiv:1810.03292",
+    needs=("explain", "shuffled"),
+    explanations=lambda **_: 1,
 )
 def data_randomisation(
     model: ModelAdapter,
@@ -38,8 +42,7 @@ def data_randomisation(
     """
     other = _adapter(shuffled, model)
     with session(other):
-        with torch.no_grad():
-            theirs, ours = (len(each(x[:1])[0]) for each in (other, model))
+        theirs, ours = (each.facts(x).logits.shape[1] for each in (other, model))
         if theirs != ours:
             raise ValueError(f"the model has {ours} classes, the shuffled one {theirs}")
         return alike(maps, explain(x, model=other), x, similarity)

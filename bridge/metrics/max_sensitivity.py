@@ -10,13 +10,19 @@ from torch import Tensor
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Draw, Samples
 from bridge.core.types import Unsupported
-from bridge.metrics._neighbours import Perturbation, Radius, neighbours
+from bridge.metrics._neighbours import Perturbation, Radius, explained, made, neighbours
 from bridge.metrics.measure import Explainer
 from bridge.metrics.registry import metric
 
 
 @metric(
-    "max_sensitivity", better="lower", paper="arXiv:1901.09392", random=True, needs=("explain",)
+    "max_sensitivity",
+    better="lower",
+    paper="arXiv:1901.09392",
+    random=True,
+    needs=("explain",),
+    passes=made,
+    explanations=explained,
 )
 def max_sensitivity(
     model: ModelAdapter,

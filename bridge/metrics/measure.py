@@ -97,7 +97,11 @@ def measure(
             session(adapter) as passes,
             watched(adapter.module, when=by != "reference", kept=adapter.kept),
         ):
-            return _called(function, by, metric, adapter, images, classes, given, taken, passes)
+            found = _called(function, by, metric, adapter, images, classes, given, taken, passes)
+    if how is not None:  # on other models than the one whose passes are counted
+        found.forwards += how.forwards
+        found.backwards += how.backwards
+    return found
 
 
 def _called(
@@ -167,6 +171,7 @@ class Explainer:
     ) -> None:
         self._how, self._model, self._target, self._seed = how, model, target, seed
         self._params = params or {}
+        self.forwards, self.backwards = 0, 0  # on other models than its own
 
     def __call__(
         self, x: Tensor, *, model: ModelAdapter | None = None, target: Tensor | None = None
@@ -185,6 +190,9 @@ class Explainer:
         by = "fused" if method.fast else "reference"
         params = method.bind(self._params)
         run = execute(method, method.function(by), by, model, x, target, params, self._seed)
+        if model is not self._model:
+            self.forwards += run.forwards
+            self.backwards += run.backwards
         return run.output
 
 

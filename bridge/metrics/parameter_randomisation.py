@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -25,6 +26,7 @@ Order = Annotated[Literal["cascading", "independent"], Domain(choices=("cascadin
     paper="arXiv:1810.03292",
     random=True,
     needs=("explain",),
+    explanations=lambda **_: math.nan,  # one a layer
 )
 def parameter_randomisation(
     model: ModelAdapter,

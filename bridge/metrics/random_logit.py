@@ -11,7 +11,14 @@ from bridge.metrics.measure import Explainer
 from bridge.metrics.registry import metric
 
 
-@metric("random_logit", better="lower", paper="arXiv:1912.09818", random=True, needs=("explain",))
+@metric(
+    "random_logit",
+    better="lower",
+    paper="arXiv:1912.09818",
+    random=True,
+    needs=("explain",),
+    explanations=lambda **_: 1,
+)
 def random_logit(
     model: ModelAdapter,
     x: Tensor,

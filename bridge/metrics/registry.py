@@ -15,6 +15,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import math
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ Better = Literal["higher", "lower", "neither"]
 # `shuffled`, a model that learnt shuffled labels.
 Need = Literal["masks", "explain", "full", "shuffled"]
 
+PIXELS = 224 * 224  # of an image, where a cost depends on them
+
 _METRICS: dict[str, Metric] = {}
 
 
@@ -40,7 +43,8 @@ class Metric:
 
     It looks like its reference, and calling it calls that. `better` says which end is good;
     `random`: it draws random numbers; `passes(pixels, **params)` is how many images it shows the
-    model for each one of so many pixels.
+    model for each one of so many pixels, and `explanations(**params)` how many it explains besides,
+    by the method that the maps came from (NaN: it depends on the model).
     """
 
     name: str
@@ -50,6 +54,7 @@ class Metric:
     needs: frozenset[Need] = frozenset()
     random: bool = False
     passes: Callable[..., float] | None = None
+    explanations: Callable[..., float] | None = None
     twins: dict[str, Function] = field(default_factory=dict)
     variants: list[Variant] = field(default_factory=list)
 
@@ -73,6 +78,25 @@ class Metric:
     def summary(self) -> str:
         """The first line of the reference's docstring: its equation."""
         return (inspect.getdoc(self.reference) or "").partition("\n")[0]
+
+    def cost(self, pixels: int = PIXELS) -> str:
+        """What it costs an image by default, in words: passes, and explanations.
+
+        >>> get("deletion").cost(), get("sparseness").cost()
+        ('29 forwards', 'no passes')
+        """
+        counts = {
+            "forward": self.passes(pixels) if self.passes else 0.0,
+            "explanation": self.explanations() if self.explanations else 0.0,
+        }
+        found = [
+            f"{what}s, as many as the model makes it"
+            if math.isnan(count)
+            else f"{count:g} {what}{'s' * (count != 1)}"
+            for what, count in counts.items()
+            if count
+        ]
+        return " and ".join(found) or "no passes"
 
     def implementations(self) -> tuple[str, ...]:
         """ "reference", and the libraries that have a twin."""
@@ -142,6 +166,7 @@ def metric(
     needs: Iterable[Need] = (),
     random: bool = False,
     passes: Callable[..., float] | None = None,
+    explanations: Callable[..., float] | None = None,
 ) -> Callable[[Function], Metric]:
     """Register `f(model, x, target, maps, **params)` as the reference of a new metric.
 
@@ -161,7 +186,7 @@ def metric(
         if known is not None and known.reference.__module__ != function.__module__:
             where = known.reference.__module__
             raise ValueError(f"a metric {name!r} is registered already, by {where}")
-        _METRICS[name] = Metric(name, function, better, paper, needed, random, passes)
+        _METRICS[name] = Metric(name, function, better, paper, needed, random, passes, explanations)
         return _METRICS[name]
 
     return register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Draw, Samples
-from bridge.metrics._neighbours import Perturbation, Radius
+from bridge.metrics._neighbours import Perturbation, Radius, explained, made
 from bridge.metrics._relative import Floor, relative, stability
 from bridge.metrics.measure import Explainer
 from bridge.metrics.registry import metric
@@ -21,6 +22,8 @@ from bridge.metrics.registry import metric
     paper="arXiv:2203.06877",
     random=True,
     needs=("explain",),
+    passes=partial(made, looked=True),
+    explanations=explained,
 )
 def relative_input_stability(
     model: ModelAdapter,

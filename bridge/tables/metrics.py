@@ -27,6 +27,9 @@ metrics = table(
         Column("metric", key=True),
         Column("image", number=True, low=0),
         Column("value", format=".3g"),
+        Column("forwards", number=True, low=0),
+        Column("backwards", number=True, low=0),
+        Column("seconds", number=True, low=0),
     ],
     note=(
         "Means over the images; ↓ less, ↑ more is better. A control looks at no model: a method "
@@ -70,6 +73,9 @@ def _measured(
             yield {
                 "method": method, "control": control, "metric": name,
                 "image": index, "value": value,
+                "forwards": values.forwards / len(values),
+                "backwards": values.backwards / len(values),
+                "seconds": values.seconds / len(values),
             }  # fmt: skip
 
 
@@ -100,7 +106,34 @@ def view(frame: pd.DataFrame, frames: Frames) -> View:
     undefined = int(frame["value"].isna().sum())
     why = "a map that is all zero, or no image near it that keeps its class"
     remarks = [f"{undefined} values are not defined ({why})."] if undefined else []
-    return View(columns, texts, metrics.note, remarks, values=values)
+    return View(columns, texts, metrics.note + _cost(frame, frames), remarks, values=values)
+
+
+def _cost(frame: pd.DataFrame, frames: Frames) -> str:
+    """What the metrics cost an image, beside the methods; "" for older runs."""
+    if "forwards" not in frame or not frame["forwards"].notna().any():
+        return ""
+    spent = ["forwards", "backwards", "seconds"]
+    each = frame.groupby(["metric", "method"], sort=False)[spent].mean()
+    texts = [
+        f"{row['metric']} {_spent(row)}"
+        for row in records(each.groupby("metric", sort=False).mean().reset_index())
+    ]
+    total = each.sum()
+    text = f" Forwards/backwards of an image for a map: {', '.join(texts)}; for all maps "
+    text += f"{_spent(total)} in {1000 * total['seconds']:.1f} ms"
+    runtime = frames.get("runtime")
+    if runtime is None or not len(runtime):
+        return f"{text}."
+    quickest = runtime.groupby(["method", "epsilon"], dropna=False)["seconds"].idxmin()
+    least = runtime.loc[quickest]
+    methods = least[spent].div(least["images"], axis=0).sum()
+    text += f"; the methods themselves, by what is quickest, {_spent(methods)}"
+    return f"{text} in {1000 * methods['seconds']:.1f} ms."
+
+
+def _spent(row: Any) -> str:
+    return f"{row['forwards']:.0f}/{row['backwards']:.0f}"
 
 
 def _heading(name: str) -> str:

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 import bridge
 from bridge.core.model import ModelAdapter
+from bridge.core.registry import get, methods
+from bridge.fused import plan
 from bridge.metrics import registry
 from bridge.metrics.baselines import baseline_maps
 from bridge.metrics.measure import measure
-from bridge.metrics.ranking import measure_all, ranked
+from bridge.metrics.ranking import DEFAULT, measure_all, ranked
 from bridge.metrics.road import imputed
+from bridge.study.request import EPSILONS
 from tests.networks import Plain, images, seeded
 
 SHAPE = (2, 6, 5)
@@ -338,9 +341,32 @@ def test_every_metric_tells_its_equation_and_its_passes(name):
     assert len(metric.summary) > 20
     assert metric.better in ("higher", "lower", "neither")
     model, x, target, maps = network()
-    if metric.passes is not None:
-        found = measure(name, model, x, target, maps, **params_of(name, x))
-        assert found.forwards == len(x) * metric.passes(x[0, 0].numel())
+    passes = metric.passes(x[0, 0].numel()) if metric.passes else 0
+    explanations = metric.explanations() if metric.explanations else 0
+    assert explanations > 0 or math.isnan(explanations) or "explain" not in metric.needs
+    found = measure(name, model, x, target, maps, **params_of(name, x))
+    if math.isnan(explanations):  # as many as the model has layers
+        assert found.forwards > len(x)
+    else:  # one pass each
+        assert found.forwards == len(x) * (passes + explanations)
+        assert found.backwards >= len(x) * explanations
+
+
+def test_the_default_metrics_cost_less_than_the_methods():
+    # On the embedded default: all methods at their default sizes, all maps and the four controls.
+    shape = torch.zeros(1, 1, 28, 28)
+    asked = {}
+    for method in map(get, methods()):
+        if method.needs & {"attention", "tokens"}:
+            continue
+        sized = method.kind == "attack" and not method.minimal
+        asked[method.name] = {"epsilon": list(EPSILONS[method.norm])} if sized else {}
+    forwards, backwards = plan(asked, shape).alone
+    maps = sum(get(name).kind == "attribution" for name in asked)
+    each = sum(registry.get(name).passes(28 * 28) for name in DEFAULT)
+    assert each == 60
+    assert maps * each + 4 * each < forwards + backwards
+    assert not any(registry.get(name).needs for name in DEFAULT)
 
 
 def test_a_users_own_metric_is_called_as_ours_and_what_it_leaves_is_put_back():

@@ -11,6 +11,7 @@ from bridge.core.gradients import predict
 from bridge.core.norms import linf_norm
 from bridge.metrics._neighbours import gradient_attacks, neighbours
 from bridge.metrics.measure import measure
+from bridge.metrics.registry import get
 
 RELATIVE = ["relative_input_stability", "relative_output_stability"]
 METRICS = ["max_sensitivity", *RELATIVE]
@@ -120,6 +121,15 @@ def test_the_order_of_the_batch_changes_nothing(fashion, name):
         found = measure(name, model, x, labels, "saliency", **how)
         other = measure(name, model, x[order], labels[order], "saliency", **turned)
         assert torch.allclose(other.as_subclass(Tensor), found[order], rtol=1e-3, equal_nan=True)
+
+
+@pytest.mark.parametrize("perturbation", ["uniform", "adversarial"])
+@pytest.mark.parametrize("name", METRICS)
+def test_what_it_costs_is_what_is_counted(fashion, name, perturbation):
+    model, x, labels = fashion
+    metric, how = get(name), {"perturbation": perturbation}
+    found = measure(name, model, x, labels, "saliency", **how)
+    assert found.forwards == len(x) * (metric.passes(784, **how) + metric.explanations(**how))
 
 
 def test_noise_beside_an_attack_is_refused(linear):

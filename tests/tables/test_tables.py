@@ -150,6 +150,21 @@ def test_a_map_is_told_of_fooled_images_of_others_and_under_noise(fashion):
     assert "top-10% within a pixel" in shown.details[0][-1]
 
 
+def test_what_metrics_cost_stands_beside_what_the_methods_cost(fashion):
+    c = bridge.compare(
+        *fashion, methods=["saliency"], metrics=["deletion", "random_logit"], repeats=1,
+        progress=False,
+    )  # fmt: skip
+    found = c.metrics.groupby("metric")[["forwards", "backwards"]].mean()
+    assert found.loc["deletion"].tolist() == [29, 0]
+    assert found.loc["random_logit"].tolist() == [1, 1]
+    note = tables()["metrics"].view(c.metrics, c.tables).note
+    assert "deletion 29/0, random_logit 1/1; for all maps 146/1 in" in note
+    assert "the methods themselves, by what is quickest, 1/1 in" in note
+    older = c.metrics.drop(columns=["forwards", "backwards", "seconds"])
+    assert "forwards" not in tables()["metrics"].view(older, c.tables).note.lower()
+
+
 def test_every_cell_of_a_view_has_its_column_its_mark_and_its_value(fashion):
     c = compared(fashion, "saliency", "layer_gradcam", "fgsm", "fool")
     for found, view in views(c.tables):
