@@ -18,14 +18,16 @@ import torch
 from torch import Tensor, nn
 
 import bridge
+from benchmarks import disagreement_examples as examples
+from benchmarks import disagreements
+from benchmarks.disagreements_of_others import known_twins
 from bridge.metrics.measure import measure
 from bridge.metrics.road import imputed
 from tests.networks import Plain, images, seeded
 
-disagreements = pytest.importorskip("benchmarks.disagreements")
 MAKERS = [
     pytest.param(library, make, id=make.__name__)
-    for library, makers in disagreements.ROWS.items()
+    for library, makers in examples.ROWS.items()
     for make in makers
 ]
 # Rows of which a number is rounding, or has noise in it.
@@ -54,7 +56,7 @@ def test_the_twins_that_the_registry_knows_to_differ_have_a_row_each() -> None:
         for library, twin in bridge.registry.get(name).twins.items()
         if twin.differs
     ]
-    found = list(disagreements.known_twins())
+    found = list(known_twins())
     assert [(row.what.split(",")[0], row.library) for row in found] == known
     assert all(row.theirs != row.ours for row in found)
 
@@ -62,7 +64,7 @@ def test_the_twins_that_the_registry_knows_to_differ_have_a_row_each() -> None:
 def test_the_page_has_the_numbers_that_the_script_computes() -> None:
     pytest.importorskip("quantus")
     page = disagreements.PAGE.read_text(encoding="utf-8")
-    for library, makers in disagreements.ROWS.items():
+    for library, makers in examples.ROWS.items():
         if importlib.util.find_spec(library) is None:
             continue
         for make in makers:
@@ -87,7 +89,7 @@ def world(channels: int = 1) -> tuple[Any, Tensor, Tensor, Tensor]:
 
 
 def by_quantus(name: str, given: Any, **more: Any) -> np.ndarray:
-    return np.asarray(disagreements.by_quantus(name, given, **more), dtype=np.float64)
+    return np.asarray(examples.by_quantus(name, given, **more), dtype=np.float64)
 
 
 def same(ours: Tensor, theirs: Any, *, rel: float = FLOAT32) -> None:
@@ -183,7 +185,7 @@ def test_quantus_random_logit_is_ours_where_there_is_one_other_class() -> None:
 def test_quantus_road_is_ours_of_grey_images() -> None:
     pytest.importorskip("quantus")
     given = world()
-    theirs: Any = disagreements.by_quantus("ROAD", given, percentages=[25, 50], noise=0.0)
+    theirs: Any = examples.by_quantus("ROAD", given, percentages=[25, 50], noise=0.0)
     ours = measure("road", *given, shares=(0.25, 0.5), stdev=0.0)
     assert ours.curve is not None
     assert list(theirs.values()) == pytest.approx(ours.curve.values.mean(0).tolist())
