@@ -180,10 +180,10 @@ figures of Ghorbani et al. 2019 for SqueezeNet.
 |---|---|---|---|---|---|
 {squeezenet}
 
-Why ours differ: theirs is SqueezeNet 1.0 with other weights and images, 300 iterations and a
-perturbation chosen among them, in pixels of 0 to 255 around their mean; and their integrated
-gradients are attacked themselves, ours are those (16 steps) of the images whose gradient map was
-attacked.
+The direction is the published one: what is sought moves the map further than random signs do, and
+integrated gradients less than the gradient. Why the figures differ: other weights and photographs,
+{steps} steps, few of them; and theirs attack integrated gradients themselves, ours are those (16
+steps) of the images whose gradient map was attacked.
 
 ## ResNet-20 on CIFAR-10 at 2/255, {small} images
 
@@ -197,9 +197,10 @@ move; integrated gradients with 32 steps. Beside it the figures that were expect
 {why}
 """
 
-WHY = """Why ours differ: all images count, whether their label flipped or not; Grad-CAM is taken
-at layer3, 8 x 8 cells that are enlarged to 32 x 32, so that its top 100 are some six cells; and
-what a map calls important is the absolute sum over its channels."""
+WHY = """These are the expected figures, but for what random signs are drawn. All images count,
+whether their label flipped or not; what a map calls important is the absolute sum over its
+channels, and Grad-CAM, taken at layer3, has 8 x 8 cells enlarged to 32 x 32, so that its top 100
+are some six cells, which is why random signs hardly move it."""
 
 
 @click.command()

@@ -88,8 +88,15 @@ def forecast(asked: Asked, data: Any, places: Sequence[int]) -> Forecast:
         computing,
         size,
         len(found.rows["failures"]),
-        asked.plan.explain(),
+        _plan(asked),
     )
+
+
+def _plan(asked: Asked) -> str:
+    """The passes of the methods, and what is measured of their maps."""
+    plan, names = asked.plan.explain(), ", ".join(asked.work.metrics)
+    said = f"metrics, of each attribution's maps and of the controls': {names}"
+    return f"{plan}\n\n{said}" if names else plan
 
 
 def _bytes(count: float) -> str:

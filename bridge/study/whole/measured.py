@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,6 @@ from bridge.metrics.measure import measure
 from bridge.metrics.registry import Metric, get
 from bridge.study.request import Params, known_metrics
 from bridge.study.whole.identity import seed_of
-from bridge.study.whole.items import Item
 from bridge.study.whole.parts import Part
 from bridge.study.whole.work import Batch, Work
 
@@ -27,14 +27,15 @@ def asked_metrics(metrics: Any, tasks: tuple[Task, ...]) -> Params:
     Raises KeyError, TypeError or ValueError as `compare` does; ValueError for what belongs to a
     batch, and where there is no map to measure.
     """
-    found = {}
-    for name, params in known_metrics(metrics).items():
-        metric = get(name)
-        if "masks" in metric.needs:
+    for name in () if isinstance(metrics, str) else metrics or ():
+        if "masks" in get(name).needs:
             raise ValueError(
                 f"{name} needs masks=, where the truth of each image lies, which a study does not "
                 "have: measure a batch with bridge.measure"
             )
+    found = {}
+    for name, params in known_metrics(metrics).items():
+        metric = get(name)
         if "explain" in params:
             raise ValueError(f"{name} explains with each method of the study: leave explain= out")
         explained = {"explain": None} if "explain" in metric.needs else {}
@@ -72,21 +73,17 @@ def measure_maps(
         )
 
 
+@dataclass(frozen=True)
 class _Measured:
-    """One method's maps."""
+    """One method's maps of a batch, whose rows come into the part."""
 
-    def __init__(
-        self,
-        work: Work,
-        batch: Batch,
-        target: Tensor,
-        part: Part,
-        seeds: list[int],
-        method: str,
-        control: bool = False,
-    ) -> None:
-        self.work, self.batch, self.target, self.part = work, batch, target, part
-        self.seeds, self.method, self.control = seeds, method, control
+    work: Work
+    batch: Batch
+    target: Tensor
+    part: Part
+    seeds: list[int]
+    method: str
+    control: bool = False
 
     def add(self, maps: Tensor, places: list[int]) -> None:
         """The rows of these images of the batch by every metric that such maps can have."""
@@ -121,9 +118,8 @@ class _Measured:
                 for place in places:
                     self._some(metric, params, maps, [place])
                 return
-            item: Item = self.batch.items[places[0]]
-            said = f"metric {metric.name}", type(error).__name__, describe(error)
-            self.part.rows["failures"].append((item.id, self.method, *said))
+            who = self.batch.items[places[0]].id, self.method, f"metric {metric.name}"
+            self.part.rows["failures"].append((*who, type(error).__name__, describe(error)))
             return
         for place, value in zip(places, found.tolist(), strict=True):
             row = self.batch.items[place].id, self.method, self.control, metric.name, value

@@ -159,6 +159,7 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(tmp_path: Path) -> 
         (["deletoin"], KeyError, "did you mean deletion"),
         ({"deletion": {"step": 0}}, ValueError, "step must be"),
         ({"pointing_game": {"masks": masks}}, ValueError, "measure a batch with bridge.measure"),
+        (["pointing_game"], ValueError, "measure a batch with bridge.measure"),
         ({"max_sensitivity": {"explain": "saliency"}}, ValueError, "leave explain= out"),
         ({"infidelity": {"noise": noise}}, ValueError, "a study has no one batch"),
     ]:
@@ -245,6 +246,8 @@ def test_the_command_line_measures_and_goes_on(tmp_path: Path) -> None:
     study = bridge.Study.open(tmp_path / "s")
     assert set(study.metrics["metric"]) == {"deletion", "entropy"}
     assert study.manifest["configuration"]["metrics"]["deletion"]["step"] == 16
+    forecast = CliRunner().invoke(main, [*command, "--dry-run"])
+    assert "of each attribution's maps and of the controls': deletion, entropy" in forecast.output
     refused = CliRunner().invoke(main, [*command[:-1], "deletion.step=8"])
     assert refused.exit_code == 2
     assert "metrics.deletion.step was 16 and is 8" in refused.output
