@@ -87,8 +87,8 @@ def cell(
     model, x, target = world
     needs, more = get(metric).needs, dict(params)
     known = method in bridge.methods()
-    if "masks" in needs:
-        return {"values": [], "error": "needs to know where the truth is"}
+    if beyond := sorted(needs - {"explain", "full"}):
+        return {"values": [], "error": f"needs {', '.join(beyond)}, which is not known here"}
     if "explain" in needs:
         if not known:
             return {"values": [], "error": "a control explains nothing"}

@@ -20,6 +20,9 @@ from bridge.study.whole.identity import seed_of
 from bridge.study.whole.parts import Part
 from bridge.study.whole.work import Batch, Work
 
+# What a study brings to a metric besides model, image, class and map; see the registry's `Need`.
+HAS = {"explain", "full"}
+
 
 def asked_metrics(metrics: Any, tasks: tuple[Task, ...]) -> Params:
     """The metrics by name, as they can be had image by image, with all their parameters.
@@ -28,10 +31,10 @@ def asked_metrics(metrics: Any, tasks: tuple[Task, ...]) -> Params:
     batch, and where there is no map to measure.
     """
     for name in () if isinstance(metrics, str) else metrics or ():
-        if "masks" in get(name).needs:
+        if beyond := sorted(get(name).needs - HAS):
             raise ValueError(
-                f"{name} needs masks=, where the truth of each image lies, which a study does not "
-                "have: measure a batch with bridge.measure"
+                f"{name} needs {'=, '.join(beyond)}=, which a study does not have: measure a batch "
+                "with bridge.measure"
             )
     found = {}
     for name, params in known_metrics(metrics).items():
