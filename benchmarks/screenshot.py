@@ -27,15 +27,10 @@ def main() -> None:
         chromium = playwright.chromium.launch(
             executable_path=browser, args=["--no-sandbox", "--disable-gpu"]
         )
-        page = chromium.new_page(viewport={"width": 1220, "height": 900})
+        page = chromium.new_page(viewport={"width": 1440, "height": 900})
         page.goto(page_file.as_uri())
-        page.screenshot(
-            path=RESULTS / "report_top.png", clip={"x": 0, "y": 0, "width": 1220, "height": 860}
-        )
-        row = page.locator(".row").first
-        row.scroll_into_view_if_needed()
-        page.wait_for_timeout(500)  # rows are laid out when they come into view
-        row.screenshot(path=RESULTS / "report_row.png")
+        page.screenshot(path=RESULTS / "report_top.png")  # the first screen of a laptop
+        page.locator(".row").first.screenshot(path=RESULTS / "report_row.png")
         chromium.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ STYLE: Any = {
     "axes.spines.right": False,
     "svg.fonttype": "none",
 }
+
+MARKERS = "os^DvPX*"  # an implementation each
 
 
 def write_figures(
@@ -101,12 +104,15 @@ def _runtime(run: Record, figure: Any) -> bool:
     if not len(run.runtime):
         return False
     grouped = run.runtime.groupby(["method", "implementation"], sort=False)["seconds"]
-    table = grouped.sum().unstack(sort=False) * 1000
-    figure.set_size_inches(6, 1.2 + 0.12 * table.size)
+    table = grouped.sum().unstack(sort=False).iloc[::-1] * 1000
+    figure.set_size_inches(6, 1.2 + 0.22 * len(table))
     axes = figure.subplots()
-    table.iloc[::-1].plot.barh(ax=axes, width=0.85, logx=True)
-    axes.set(xlabel="milliseconds, summed over epsilons", ylabel="")
-    axes.legend(frameon=False, fontsize=8)
+    for (name, times), marker in zip(table.items(), itertools.cycle(MARKERS), strict=False):
+        axes.plot(times, range(len(table)), marker, markersize=5, alpha=0.8, label=name)
+    axes.set_yticks(range(len(table)), table.index)
+    axes.set(xscale="log", xlabel="milliseconds, summed over epsilons")
+    axes.grid(axis="x", linewidth=0.4)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return True
 
 

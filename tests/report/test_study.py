@@ -165,6 +165,22 @@ def test_a_folder_has_all_of_it(study, tmp_path, monkeypatch):
     assert r"many\_steps" in tex
 
 
+def test_the_first_screen_has_accuracy_curves_and_one_row_of_pictures(written):
+    text = html.unescape(written.read_text())
+    first = text[text.index('id="overview"') : text.index('id="table-accuracy"')]
+    assert "right before any attack" in first
+    assert "under the worst case at" in first
+    assert 'class="chart"' in first
+    kinds = re.findall(r'<figure class="cell (\w+)', first)
+    assert kinds == ["image", *["map"] * len(METHODS), "image", "attack", "change"]
+    # An image, its adversarial and the change are one group each time, and none waits for a scroll.
+    later = text[text.index('id="contrast-linf"') :]
+    groups = re.findall(r'<div class="group">(.+?)</div>', later, re.DOTALL)
+    assert groups
+    assert all(re.findall(r'"cell (\w+)', each) == ["image", "attack", "change"] for each in groups)
+    assert 'loading="lazy"' not in text
+
+
 def test_other_endings_are_refused(study, tmp_path):
     with pytest.raises(ValueError, match=r"unknown kind of report '\.docx'"):
         report_study(study, tmp_path / "study.docx")

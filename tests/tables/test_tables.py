@@ -122,6 +122,34 @@ def test_a_number_reads_the_same_in_the_terminal_and_in_markdown(fashion, tmp_pa
             assert all(cell in terminal for cell in row), name
 
 
+def test_an_attack_takes_one_row_where_implementations_come_to_the_same(fashion):
+    options = {"methods": ["fgsm"], "epsilons": [8 / 255], "repeats": 1, "progress": False}
+    c = bridge.compare(*fashion, **options)
+    frame = c.attacks
+    others = sorted(set(frame["implementation"]))
+    assert len(others) > 1
+
+    def by(frame, **frames):
+        return [row[1] for row in tables()["attacks"].view(frame, {"attacks": frame} | frames).rows]
+
+    (together,) = by(frame)
+    assert together.startswith(f"all {len(others)}: ")
+    assert set(together.partition(": ")[2].split(", ")) == set(others)
+    apart = frame.copy()
+    apart.loc[apart.index[0], "l2"] += 1
+    assert by(apart) == [
+        f"1 of {len(others)}: {apart['implementation'].iloc[0]}",
+        f"{len(others) - 1} of {len(others)}: {', '.join(apart['implementation'].iloc[1:])}",
+    ]
+    # Others on fewer images: their verdicts say whether they agree.
+    sampled = frame.assign(images=[frame["images"].iloc[0], *[2] * (len(frame) - 1)])
+    first = frame["implementation"].iloc[0]
+    assert by(sampled) == [first]
+    assert by(sampled, agreement=c.agreement) == [f"{first} (all {len(others)} agree)"]
+    wrong = c.agreement.assign(verdict="differs")
+    assert by(sampled, agreement=wrong) == [f"{first} (1 of {len(others)} agree)"]
+
+
 def test_two_tables_of_one_name_clash(registry):
     with pytest.raises(ValueError, match="'attacks' is registered already"):
         table("attacks", heading="Mine", columns=[Column("method")])
