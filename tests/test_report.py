@@ -588,17 +588,32 @@ def test_one_epsilon_has_bars_and_no_attack_has_similarities(run, tmp_path):
     assert text.count('class="heat"') == 2
 
 
-def test_more_verdicts_than_have_room_become_signs_and_the_wrong_come_first(run):
+def test_more_verdicts_than_have_room_become_signs_and_the_wrong_come_first(run, browser, tmp_path):
     many = pd.concat(
-        run.agreement.assign(method=run.agreement["method"] + f"_{k}") for k in range(12)
+        run.agreement.assign(
+            method=run.agreement["method"] + f"_{k}",
+            implementation=run.agreement["implementation"] + by,
+        )
+        for k in range(12)
+        for by in ("", "_too", "_as_well")
     )
     shown = verdicts(agreement.view(many))
     assert shown["signs"]
     assert sum(map(len, shown["blocks"])) + shown["left"] == many["method"].nunique()
-    assert [name.rpartition("_")[0] for name, _ in shown["blocks"][0]] == [
-        *["fgsm", "uniform_noise_linf"] * 6,
-        "fgsm",
+    wrong = [
+        name.rpartition("_")[0] in ("fgsm", "uniform_noise_linf")
+        for name, _ in (row for block in shown["blocks"] for row in block)
     ]
+    assert wrong == sorted(wrong, reverse=True)
+    assert sum(wrong) == min(2 * 12, len(wrong))
+    full = dataclasses.replace(run, tables={**run.tables, "agreement": many})
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.goto(report(full, tmp_path / "many.html").as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 1440
+    box = tab.locator(".lead .cells").bounding_box()
+    assert box["y"] + box["height"] <= 1000  # the sentence is longer too
+    assert tab.locator(".beside .charts").bounding_box()["width"] >= 240
+    tab.close()
 
 
 def test_two_runs_say_first_in_how_many_rows_they_differ(run):

@@ -15,7 +15,9 @@ from bridge.report.pictures import Row
 from bridge.tables import View, epsilon_text, records, stated
 
 TILES = 4  # of attacks, beside the one of clean images
-DEEP = 13  # methods below one another, before a second block begins beside them
+DEEP = 14  # methods below one another, before a second block begins beside them
+# In pixels: the room for blocks beside the curves, a block's names, one of its columns.
+WIDE, NAMES, SIGN = 1100, 200, 33
 BLOCKS = 3
 WORDS = 5  # columns of verdicts that fit in words; more are signs
 PICTURES = 6  # maps of the image that is shown
@@ -84,7 +86,8 @@ def verdicts(view: View) -> dict[str, Any]:
         (texts[0], [(texts[j], marks[j]) for j in places])
         for texts, marks in zip(view.rows, view.marks, strict=True)
     ]
-    room, left = DEEP * BLOCKS, 0
+    beside = min(BLOCKS, max(1, WIDE // (NAMES + SIGN * len(places))))
+    room, left = DEEP * beside, 0
     if len(rows) > room:
         rows.sort(key=lambda row: not any(mark in ("differs", "failed") for _, mark in row[1]))
         rows, left = rows[:room], len(rows) - room
