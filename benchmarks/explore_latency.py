@@ -1,8 +1,8 @@
 """How long after a slider is moved the new map is on the screen, in a real browser.
 
 pip install ".[test]" && python benchmarks/explore_latency.py
-Writes benchmarks/results/explore.md and explore.png, the README's picture. SqueezeNet's weights: BRIDGE_TEST_DATA
-names the folder with real weights (see tests/conftest.py).
+Writes benchmarks/results/explore.md and explore.png, the README's picture. SqueezeNet's weights:
+BRIDGE_TEST_DATA names the folder with real weights (see tests/conftest.py).
 """
 
 from __future__ import annotations

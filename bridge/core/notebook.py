@@ -52,7 +52,7 @@ def run_html(run: Run) -> str:
     several = output.ndim == 5
     shown = output[-1] if several else output
     notes = [note for note in (_at(sizes, several), _more(len(shown))) if note]
-    pictures, words = _pictures(run.method, shown[:SHOWN]) if shown.ndim == 4 else ("", "")
+    found, words = pictures(run.method, shown[:SHOWN]) if shown.ndim == 4 else ([], "")
     text = "; ".join(part for part in (words, *notes) if part)
     facts = [
         ("shape", " × ".join(map(str, output.shape))),
@@ -62,7 +62,7 @@ def run_html(run: Run) -> str:
         *(("noticed", each.message) for each in run.noticed),
     ]
     title = f"{html.escape(run.method)} by {html.escape(run.implementation)}"
-    return f"<div><h4>{title}</h4>{pictures}<p>{html.escape(text)}</p>{table(facts)}</div>"
+    return f"<div><h4>{title}</h4>{''.join(found)}<p>{html.escape(text)}</p>{table(facts)}</div>"
 
 
 def _at(sizes: Any, several: bool) -> str:
@@ -81,14 +81,24 @@ def _listed(params: Mapping[str, Any]) -> str:
     return ", ".join(texts) or "none"
 
 
-def _pictures(method: str, output: Tensor) -> tuple[str, str]:
-    """Pictures of outputs (n, c, h, w) by the kind of the method, and their scale in words."""
-    from bridge.core.registry import get, methods
+def gallery(columns: Mapping[str, Sequence[str]]) -> str:
+    """Pictures in columns under their names."""
+    heads = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    rows = zip(*columns.values(), strict=True)
+    lines = ("".join(f"<td>{each}</td>" for each in row) for row in rows)
+    return f"<table><tr>{heads}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
-    attack = method in methods("attack") and get(method).kind == "attack"
-    values = output.numpy()
-    if attack:
-        low, high = min(0.0, float(values.min())), max(1.0, float(values.max()))
+
+def pictures(method: str, output: Tensor) -> tuple[list[str], str]:
+    """Pictures of outputs (n, c, h, w) by the kind of the method, and their scale in words.
+
+    Without a method they are images.
+    """
+    from bridge.core.registry import methods
+
+    values = output.detach().float().cpu().numpy()
+    if not method or method in methods("attack"):
+        low, high = min(0.0, np.nanmin(values)), max(1.0, np.nanmax(values))
         pixels, words = _images(values, low, high), "the attacked images"
     else:
         flat = np.nan_to_num(values.sum(1, dtype=np.float64))
@@ -98,10 +108,10 @@ def _pictures(method: str, output: Tensor) -> tuple[str, str]:
             "channels summed; blue is below 0, white is 0, red is above 0, full colour from "
             f"±{limit:.3g} on"
         )
-    return "".join(map(_picture, pixels)), words
+    return list(map(_picture, pixels)), words
 
 
-def _images(values: npt.NDArray[Any], low: float, high: float) -> Bytes:
+def _images(values: npt.NDArray[Any], low: Any, high: Any) -> Bytes:
     scaled = ((np.nan_to_num(values) - low) / (high - low) * 255).round().clip(0, 255)
     if scaled.shape[1] != 3:
         scaled = scaled.mean(1, keepdims=True).repeat(3, axis=1)

@@ -8,8 +8,10 @@ one older piece of each kind, and everything between is dropped before it starts
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
 
 Found = TypeVar("Found")
 
@@ -26,7 +28,6 @@ class Newest:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._newest: dict[tuple[str, str], int] = {}
-        self.started = 0
 
     async def run(
         self, page: str, kind: str, number: int, work: Callable[[], Found], *, alone: bool = True
@@ -43,9 +44,34 @@ class Newest:
             self._newest.pop(next(iter(self._newest)))
         self._newest[key] = number
         if not alone:
-            return await asyncio.to_thread(work)
+            return await in_thread(work)
         async with self._turn:
             if self._newest.get(key, number) != number:
                 raise Superseded
-            self.started += 1
-            return await asyncio.to_thread(work)
+            return await in_thread(work)
+
+
+async def in_thread(work: Callable[[], Found]) -> Found:
+    """What `work` returns or raises, in a thread that nobody waits for when the server ends."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Found] = loop.create_future()
+
+    def tell(found: Any, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is None:
+            future.set_result(found)
+        else:
+            future.set_exception(error)
+
+    def go() -> None:
+        found, raised = None, None
+        try:
+            found = work()
+        except Exception as error:
+            raised = error
+        with suppress(RuntimeError):  # the server has ended meanwhile
+            loop.call_soon_threadsafe(tell, found, raised)
+
+    threading.Thread(target=go, daemon=True, name="explore: work").start()
+    return await future

@@ -7,6 +7,7 @@ leaves the others. `bridge.explore.reproduce` writes the same calls as text.
 from __future__ import annotations
 
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class Eye:
     def __init__(self, opened: Opened) -> None:
         self.opened = opened
         self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._lock = threading.Lock()
 
     def subject(self, view: View) -> Subject:
         """The image and its classes. Raises KeyError or ValueError for what is not there."""
@@ -191,12 +193,16 @@ class Eye:
     def _once(self, key: tuple[Any, ...], make: Callable[[], Found]) -> Found:
         """A piece that is kept, or made now; the one that was used longest ago goes."""
         text = json.dumps(key, sort_keys=True)
-        if text not in self._kept:
-            self._kept[text] = make()
+        with self._lock:
+            if text in self._kept:
+                self._kept.move_to_end(text)
+                known: Found = self._kept[text]
+                return known
+        found = make()  # who checks in the background may make the same, which is no harm
+        with self._lock:
+            self._kept[text] = found
             while len(self._kept) > PIECES:
                 self._kept.popitem(last=False)
-        self._kept.move_to_end(text)
-        found: Found = self._kept[text]
         return found
 
 

@@ -11,6 +11,8 @@ from bridge.record.record import Record
 from bridge.tables import block
 from bridge.tables.agreement import headline, verdict_matrix
 
+PICTURED = 3  # images, in a notebook
+
 
 class Comparison(Record):
     """What `compare` found: its tables, the outputs that they rest on, and how to do it again.
@@ -65,10 +67,14 @@ class Comparison(Record):
         return page.show() if browser else page
 
     def _repr_html_(self) -> str:
-        """The verdict and the matrix, in a notebook."""
+        """The verdict, the first images with each method's picture, and the agreement."""
+        from bridge.core.notebook import gallery, pictures
         from bridge.report import fragment
 
-        return fragment(self)
+        columns = {"image": pictures("", self.x[:PICTURED])[0]}
+        for name, key in self.chosen().items():
+            columns[name] = pictures(name, self.outputs[key][:PICTURED])[0]
+        return fragment(self) + gallery(columns)
 
     def __str__(self) -> str:
         """All tables for a terminal, verdicts first; needs no knowledge of the project."""
