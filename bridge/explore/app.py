@@ -38,15 +38,12 @@ from bridge.visualize.heatmap import as_rgb
 
 ASKED = 64_000  # bytes of a request that is no image
 THUMBNAIL = 96  # pixels
+SCRIPTS = ("page", "show", "state", "draw", "controls", "server")
 FILES = {
     "": ("page.html", "text/html"),
     "page.css": ("page.css", "text/css"),
-    "page.js": ("page.js", "text/javascript"),
     "icon.svg": ("icon.svg", "image/svg+xml"),
-    "draw.js": ("draw.js", "text/javascript"),
-    "controls.js": ("controls.js", "text/javascript"),
-    "server.js": ("server.js", "text/javascript"),
-}
+} | {f"{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS}
 WRONG = (KeyError, TypeError, ValueError, RuntimeError)
 
 

@@ -1,17 +1,16 @@
 // The page: a view (what is looked at), and what the server says of it. Names come from files and
 // models that others made: they are only ever set as text.
 import * as draw from "./draw.js";
+import { hover, show } from "./show.js";
+import { $, called, state } from "./state.js";
 import { build, element, options } from "./controls.js";
 import { Failed, Gone, Superseded, alive, block, json, offer, upload } from "./server.js";
 
-const $ = (id) => document.getElementById(id);
 const RETRY = 1000;
 const STRIP = 24; // thumbnails
 const dropped = new Map(); // by key: the file itself, for a server that was started again
-const seen = {}; // the newest answer of each kind
-const asked = {}; // what that answer is of
-let offered = null;
-let view = null;
+const newest = {}; // of each kind, the turn of the answer that is on the screen
+let turns = 0;
 let waiting = false;
 let gone = false;
 
@@ -25,9 +24,7 @@ const RESTS_ON = {
   covered: (v) => [...where(v), v.target, v.cover],
 };
 
-const method = (name) => offered.methods.find((each) => each.name === name);
-const called = (k) => (offered.classes.length ? `${offered.classes[k]} (${k})` : `class ${k}`);
-const percent = (p) => `${(100 * p).toFixed(p < 0.0995 || p > 0.9994 ? 2 : 1)} %`;
+const method = (name) => state.offered.methods.find((each) => each.name === name);
 
 function say(text, id = "wrong") {
   $(id).textContent = text;
@@ -45,29 +42,31 @@ function refresh() {
 }
 
 async function look(kind) {
-  if ((kind === "attacked" && !view.attack) || (kind === "covered" && !view.cover)) {
-    delete seen[kind];
-    delete asked[kind];
+  if ((kind === "attacked" && !state.view.attack) || (kind === "covered" && !state.view.cover)) {
+    delete state.seen[kind];
+    delete state.asked[kind];
     return show(kind);
   }
-  const key = JSON.stringify(RESTS_ON[kind](view));
-  if (asked[kind] === key) return;
-  asked[kind] = key;
+  const key = JSON.stringify(RESTS_ON[kind](state.view));
+  if (state.asked[kind] === key) return;
+  state.asked[kind] = key;
+  const order = (turns += 1);
   busy(kind, true);
   try {
-    const answer = await block(kind, view);
+    const answer = await block(kind, state.view);
     // An answer that is older than what was asked last is still newer than what is on the screen.
-    if (asked[kind] !== undefined) {
-      seen[kind] = answer;
-      if (asked[kind] === key) say("");
+    if (state.asked[kind] !== undefined && order > (newest[kind] ?? 0)) {
+      newest[kind] = order;
+      state.seen[kind] = answer;
+      if (state.asked[kind] === key) say("");
       show(kind);
     }
   } catch (error) {
-    if (error instanceof Superseded || asked[kind] !== key) return;
-    delete asked[kind];
+    if (error instanceof Superseded || state.asked[kind] !== key) return;
+    delete state.asked[kind];
     complain(error);
   }
-  if (asked[kind] === key || asked[kind] === undefined) busy(kind, false);
+  if (state.asked[kind] === key || state.asked[kind] === undefined) busy(kind, false);
 }
 
 function complain(error) {
@@ -98,118 +97,18 @@ async function wait() {
   }
   gone = false;
   say("", "gone");
-  for (const kind of Object.keys(asked)) delete asked[kind];
-  if (offered) refresh();
+  for (const kind of Object.keys(state.asked)) delete state.asked[kind];
+  if (state.offered) refresh();
   else start();
-}
-
-// What is on the screen, of the newest answers: whatever rests on the one that came. They come in
-// any order, and for a moment some may be of another image than the others.
-function show(kind) {
-  $("stage").classList.toggle("alone", !view.attack);
-  const { image, clean, attacked } = seen;
-  const covered = view.cover && seen.covered;
-  const rests = (...kinds) => kinds.includes(kind);
-  if (image && rests("image", "covered")) {
-    draw.image($("clean-image"), covered ? covered.x : image.x, offered.bounds);
-    $("clean-head").textContent = covered ? "image, covered" : "image";
-  }
-  if (clean && rests("clean", "covered")) classes("clean-says", clean.facts, covered);
-  if (image && attacked && draw.alike(image.x, attacked.adversarial) && rests("image", "attacked")) {
-    draw.image($("attacked-image"), attacked.adversarial, offered.bounds);
-    const change = draw.difference(attacked.adversarial, image.x);
-    draw.map($("change-image"), change, draw.largest(change));
-  }
-  if (clean && attacked && rests("clean", "attacked")) {
-    classes("attacked-says", attacked.facts);
-    outcome(attacked.facts);
-    why(attacked.facts);
-  }
-  if (clean && rests("clean", "attacked")) maps();
-  remarks();
-}
-
-function maps() {
-  const { clean, attacked } = seen;
-  const limit = view.attack && attacked ? Math.max(attacked.facts.limit, clean.facts.limit) : clean.facts.limit;
-  draw.map($("clean-map"), clean.map, limit);
-  if (attacked && draw.alike(attacked.map, clean.map)) {
-    draw.map($("attacked-map"), attacked.map, limit);
-    draw.map($("change-map"), draw.difference(attacked.map, clean.map), limit);
-  }
-  const [height, width] = clean.map.shape;
-  $("words").textContent =
-    `Blue is below 0, white is 0, red is above 0; full colour from ±${draw.number(limit)} on, in all maps. ` +
-    `${height} × ${width} values, ${draw.number(clean.facts.lowest)} to ${draw.number(clean.facts.highest)}, sum ${draw.number(clean.facts.sum)}; about ${called(clean.facts.target)}.`;
-}
-
-function classes(id, facts, covered) {
-  const expected = seen.clean.facts.label;
-  const moved = covered ? covered.facts : null;
-  const rows = (moved || facts).classes.rows.map((each) => {
-    const row = element("div", undefined, { className: each.class === expected ? "row true" : "row" });
-    const bar = element("i");
-    bar.style.width = `${100 * each.probability}%`;
-    const name = element("span", called(each.class), { title: called(each.class) });
-    if (each.class === expected) name.append(element("small", " expected"));
-    row.append(bar, name, element("span", `${percent(each.probability)} · ${each.logit.toFixed(2)}`));
-    return row;
-  });
-  const head = element("div", `predicted ${called((moved || facts).classes.predicted)}`);
-  if (expected === null) head.append(element("small", ", no label"));
-  const lines = [head, ...rows];
-  if (moved) {
-    lines.push(element("div", `covered: the logit of ${called(moved.target)} moves ${moved.before.toFixed(3)} → ${moved.after.toFixed(3)} (${moved.moved >= 0 ? "+" : "−"}${Math.abs(moved.moved).toFixed(3)})`));
-  }
-  $(id).replaceChildren(...lines);
-}
-
-function outcome(facts) {
-  const mark = element("span", facts.fooled ? "another class" : "the same class", { className: facts.fooled ? "mark bad" : "mark good" });
-  $("change-says").replaceChildren(
-    mark,
-    element("div", `size ${facts.size}: largest change ${draw.number(facts.linf)}, Euclidean ${draw.number(facts.l2)}`),
-    element("div", "full colour at the largest change"),
-  );
-}
-
-function why(facts) {
-  const { spearman, top10_iou: overlap, ssim } = facts.shift;
-  const shown = (value) => (typeof value === "number" ? value.toFixed(2) : "–");
-  const predicted = (kind) => called(seen[kind].facts.classes.predicted);
-  const became = facts.fooled ? `The prediction went from ${predicted("clean")} to ${predicted("attacked")}. ` : `The prediction stayed ${predicted("attacked")}. `;
-  $("why").textContent = `${became}The maps before and after, of the same class: rank correlation ${shown(spearman)}, overlap of the top tenth of the pixels ${shown(overlap)}, structural similarity ${shown(ssim)} (1 is the same map).`;
-}
-
-function remarks() {
-  const kinds = ["clean", "attacked"].filter((kind) => seen[kind]);
-  const texts = new Set(kinds.flatMap((kind) => seen[kind].facts.remarks));
-  $("remarks").replaceChildren(...[...texts].map((text) => element("li", text)));
-  $("cost").textContent = kinds
-    .map((kind) => `${kind === "clean" ? "map" : "attack and its map"}: ${seen[kind].facts.passes[0]} forward and ${seen[kind].facts.passes[1]} backward passes, ${(1000 * seen[kind].facts.seconds).toFixed(0)} ms (${seen[kind].facts.implementation})`)
-    .join("; ");
-}
-
-// The value under the mouse, in all maps at once.
-function hover(event) {
-  const { clean, attacked } = seen;
-  if (!clean) return;
-  const [row, column] = draw.cell(event.target, event);
-  const at = ({ shape, values }) => values[row * shape[1] + column];
-  let text = `row ${row}, column ${column}: map ${draw.number(at(clean.map))}`;
-  if (view.attack && attacked && draw.alike(attacked.map, clean.map)) {
-    text += `, attacked ${draw.number(at(attacked.map))}, moved by ${draw.number(at(attacked.map) - at(clean.map))}`;
-  }
-  $("value").textContent = text;
 }
 
 // Controls.
 function reachable(which) {
-  const found = method(view[which]);
+  const found = method(state.view[which]);
   $(`${which}-sum`).textContent = found ? found.summary : "the image alone";
-  const given = (view.params[view[which]] ||= {});
+  const given = (state.view.params[state.view[which]] ||= {});
   build($(`${which}-controls`), found || { controls: [] }, given, (name, value) => {
-    view.params[view[which]] = { ...view.params[view[which]], [name]: value };
+    state.view.params[state.view[which]] = { ...state.view.params[state.view[which]], [name]: value };
     lines();
     stale();
     refresh();
@@ -219,11 +118,11 @@ function reachable(which) {
 
 // Lines that only some methods have, by what these say of themselves.
 function lines() {
-  const [map, attack] = [method(view.attribution), method(view.attack)];
+  const [map, attack] = [method(state.view.attribution), method(state.view.attack)];
   $("layer-line").hidden = !map?.layer;
-  const aims = Boolean(attack?.targetable && view.params[view.attack]?.targeted);
+  const aims = Boolean(attack?.targetable && state.view.params[state.view.attack]?.targeted);
   $("reach-line").hidden = !aims;
-  if (aims && view.reach === null) view.reach = Number($("reach").value);
+  if (aims && state.view.reach === null) state.view.reach = Number($("reach").value);
   $("seed-line").hidden = !(map?.random || attack?.random);
 }
 
@@ -235,43 +134,43 @@ function stale() {
 }
 
 function fill() {
-  const listed = (kind) => offered.methods.filter((each) => each.kind === kind).map((each) => ({ value: each.name, text: each.name, why: each.why_not }));
-  const all = Array.from({ length: Math.min(offered.class_count, 5000) }, (_, k) => ({ value: k, text: called(k) }));
-  options($("model"), offered.models.map((name) => ({ value: name, text: name })), offered.model);
-  options($("data"), offered.datas.map(({ key, name }) => ({ value: key, text: name })), offered.data);
-  options($("target"), [{ value: "label", text: "the label" }, { value: "predicted", text: "what is predicted" }, ...all], view.target);
-  options($("reach"), all, view.reach ?? 0);
-  options($("attribution"), listed("attribution"), view.attribution);
-  options($("attack"), [{ value: "", text: "none" }, ...listed("attack")], view.attack);
-  options($("layer"), [{ value: "", text: "the model's own" }, ...offered.layers.map((name) => ({ value: name, text: name }))], view.layer ?? "");
-  $("what").textContent = offered.run ? `${offered.run}: ${offered.model}` : offered.model;
-  $("image").max = offered.count - 1;
-  $("cover-size").value ||= Math.max(2, Math.round(Math.min(...offered.shape.slice(1)) / 8));
-  $("seed").value = view.seed;
+  const listed = (kind) => state.offered.methods.filter((each) => each.kind === kind).map((each) => ({ value: each.name, text: each.name, why: each.why_not }));
+  const all = Array.from({ length: Math.min(state.offered.class_count, 5000) }, (_, k) => ({ value: k, text: called(k) }));
+  options($("model"), state.offered.models.map((name) => ({ value: name, text: name })), state.offered.model);
+  options($("data"), state.offered.datas.map(({ key, name }) => ({ value: key, text: name })), state.offered.data);
+  options($("target"), [{ value: "label", text: "the label" }, { value: "predicted", text: "what is predicted" }, ...all], state.view.target);
+  options($("reach"), all, state.view.reach ?? 0);
+  options($("attribution"), listed("attribution"), state.view.attribution);
+  options($("attack"), [{ value: "", text: "none" }, ...listed("attack")], state.view.attack);
+  options($("layer"), [{ value: "", text: "the model's own" }, ...state.offered.layers.map((name) => ({ value: name, text: name }))], state.view.layer ?? "");
+  $("what").textContent = state.offered.run ? `${state.offered.run}: ${state.offered.model}` : state.offered.model;
+  $("image").max = state.offered.count - 1;
+  $("cover-size").value ||= Math.max(2, Math.round(Math.min(...state.offered.shape.slice(1)) / 8));
+  $("seed").value = state.view.seed;
   place();
   strip();
   reachable("attribution");
   reachable("attack");
-  if (view.cover) for (const name of ["row", "column", "size", "baseline"]) $(`cover-${name}`).value = view.cover[name];
-  $("uncover").disabled = !view.cover;
-  light(offered.verdicts, "as the run found");
+  if (state.view.cover) for (const name of ["row", "column", "size", "baseline"]) $(`cover-${name}`).value = state.view.cover[name];
+  $("uncover").disabled = !state.view.cover;
+  light(state.offered.verdicts, "as the run found");
 }
 
 function place() {
-  $("image").value = view.image;
-  $("previous").disabled = view.image <= 0;
-  $("next").disabled = view.image >= offered.count - 1;
-  for (const button of $("strip").children) button.ariaPressed = String(Number(button.value) === view.image);
+  $("image").value = state.view.image;
+  $("previous").disabled = state.view.image <= 0;
+  $("next").disabled = state.view.image >= state.offered.count - 1;
+  for (const button of $("strip").children) button.ariaPressed = String(Number(button.value) === state.view.image);
 }
 
 function strip() {
-  const first = Math.max(0, Math.min(view.image - STRIP / 2, offered.count - STRIP));
-  const shown = Array.from({ length: Math.min(STRIP, offered.count) }, (_, k) => first + k);
-  $("strip").hidden = offered.count < 2;
+  const first = Math.max(0, Math.min(state.view.image - STRIP / 2, state.offered.count - STRIP));
+  const shown = Array.from({ length: Math.min(STRIP, state.offered.count) }, (_, k) => first + k);
+  $("strip").hidden = state.offered.count < 2;
   $("strip").replaceChildren(
     ...shown.map((index) => {
-      const button = element("button", undefined, { type: "button", value: index, ariaLabel: `image ${index}`, ariaPressed: String(index === view.image) });
-      button.append(element("img", undefined, { alt: "", loading: "lazy", src: `thumbnail?${new URLSearchParams({ model: view.model, data: view.data, index })}` }));
+      const button = element("button", undefined, { type: "button", value: index, ariaLabel: `image ${index}`, ariaPressed: String(index === state.view.image) });
+      button.append(element("img", undefined, { alt: "", loading: "lazy", src: `thumbnail?${new URLSearchParams({ model: state.view.model, data: state.view.data, index })}` }));
       button.addEventListener("click", () => go(index));
       return button;
     }),
@@ -279,23 +178,23 @@ function strip() {
 }
 
 function go(index) {
-  const last = view.image;
-  view.image = Math.max(0, Math.min(offered.count - 1, Math.round(Number(index)) || 0));
-  if (![...$("strip").children].some((each) => Number(each.value) === view.image)) strip();
-  if (last !== view.image) stale();
+  const last = state.view.image;
+  state.view.image = Math.max(0, Math.min(state.offered.count - 1, Math.round(Number(index)) || 0));
+  if (![...$("strip").children].some((each) => Number(each.value) === state.view.image)) strip();
+  if (last !== state.view.image) stale();
   place();
   refresh();
 }
 
 async function start(changes = {}) {
   try {
-    offered = await offer({ model: changes.model, data: changes.data, layer: changes.layer });
-    const kept = view && changes.model === view.model ? view : null;
+    state.offered = await offer({ model: changes.model, data: changes.data, layer: changes.layer });
+    const kept = state.view && changes.model === state.view.model ? state.view : null;
     // The same methods on other images; another model may lack some.
-    view = kept ? { ...kept, data: offered.data, image: 0, cover: null, layer: offered.layer } : offered.view;
-    for (const kind of Object.keys(asked)) {
-      delete asked[kind];
-      delete seen[kind];
+    state.view = kept ? { ...kept, data: state.offered.data, image: 0, cover: null, layer: state.offered.layer } : state.offered.view;
+    for (const kind of Object.keys(state.asked)) {
+      delete state.asked[kind];
+      delete state.seen[kind];
     }
     say("");
     stale();
@@ -311,7 +210,7 @@ async function take(file) {
   try {
     const key = await upload(file);
     dropped.set(key, file);
-    await start({ model: view.model, data: key });
+    await start({ model: state.view.model, data: key });
   } catch (error) {
     complain(error);
   }
@@ -344,7 +243,7 @@ async function press(button, note, work) {
 }
 
 async function copy(what) {
-  const text = (await json("reproduce", view))[what];
+  const text = (await json("reproduce", state.view))[what];
   if (!text) return "the model or the run is in memory only, where no command reaches it: copy as Python";
   $("text").textContent = text;
   $("text").hidden = false;
@@ -358,7 +257,7 @@ async function copy(what) {
 
 function cover(row, column) {
   const size = Math.max(1, Math.round(Number($("cover-size").value)) || 1);
-  view.cover = { row, column, size, baseline: Number($("cover-baseline").value) || 0 };
+  state.view.cover = { row, column, size, baseline: Number($("cover-baseline").value) || 0 };
   $("cover-row").value = row;
   $("cover-column").value = column;
   $("uncover").disabled = false;
@@ -368,17 +267,17 @@ function cover(row, column) {
 function listen() {
   const changed = (id, act) => $(id).addEventListener("change", (event) => { stale(); act(event.target.value); });
   changed("model", (value) => start({ model: value }));
-  changed("data", (value) => start({ model: view.model, data: value }));
-  changed("layer", (value) => { view.layer = value || null; refresh(); });
-  changed("target", (value) => { view.target = /^\d+$/.test(value) ? Number(value) : value; refresh(); });
-  changed("reach", (value) => { view.reach = Number(value); refresh(); });
-  changed("seed", (value) => { view.seed = Math.max(0, Math.round(Number(value)) || 0); refresh(); });
+  changed("data", (value) => start({ model: state.view.model, data: value }));
+  changed("layer", (value) => { state.view.layer = value || null; refresh(); });
+  changed("target", (value) => { state.view.target = /^\d+$/.test(value) ? Number(value) : value; refresh(); });
+  changed("reach", (value) => { state.view.reach = Number(value); refresh(); });
+  changed("seed", (value) => { state.view.seed = Math.max(0, Math.round(Number(value)) || 0); refresh(); });
   for (const which of ["attribution", "attack"]) {
-    changed(which, (value) => { view[which] = value; reachable(which); refresh(); });
+    changed(which, (value) => { state.view[which] = value; reachable(which); refresh(); });
   }
   $("image").addEventListener("change", (event) => go(event.target.value));
-  $("previous").addEventListener("click", () => go(view.image - 1));
-  $("next").addEventListener("click", () => go(view.image + 1));
+  $("previous").addEventListener("click", () => go(state.view.image - 1));
+  $("next").addEventListener("click", () => go(state.view.image + 1));
   $("clean-image").addEventListener("click", (event) => cover(...draw.cell(event.target, event)));
   for (const name of ["row", "column", "size", "baseline"]) {
     $(`cover-${name}`).addEventListener("change", () => {
@@ -386,20 +285,22 @@ function listen() {
     });
   }
   $("uncover").addEventListener("click", () => {
-    view.cover = null;
+    state.view.cover = null;
     $("uncover").disabled = true;
     $("cover-row").value = $("cover-column").value = "";
     refresh();
   });
   for (const id of ["clean-map", "attacked-map", "change-map"]) $(id).addEventListener("pointermove", hover);
   $("check").addEventListener("click", () => press($("check"), $("checked"), async () => {
-    const { verdicts, failures } = await json("check", view);
+    const key = JSON.stringify(state.view);
+    const { verdicts, failures } = await json("check", state.view);
+    if (key !== JSON.stringify(state.view)) return "what is seen has changed meanwhile: check again";
     light(verdicts, "on this image");
     return [$("checked").textContent, ...failures.map((each) => `${each.method} ${each.implementation}: ${each.message}`)].join(". ");
   }));
   $("copy-python").addEventListener("click", () => press($("copy-python"), $("done"), () => copy("python")));
   $("copy-command").addEventListener("click", () => press($("copy-command"), $("done"), () => copy("command")));
-  $("save").addEventListener("click", () => press($("save"), $("done"), async () => `saved in ${(await json("save", view)).folder}`));
+  $("save").addEventListener("click", () => press($("save"), $("done"), async () => `saved in ${(await json("save", state.view)).folder}`));
   $("file").addEventListener("change", (event) => take(event.target.files[0]));
   const over = (is) => (event) => { event.preventDefault(); $("drop").classList.toggle("over", is); };
   document.addEventListener("dragover", over(true));
