@@ -189,12 +189,12 @@ def main() -> None:
         "`benchmarks/explore_latency.py`: `gradbridge explore` as a user starts it, a headless",
         f"Chromium, {TIMES} moves of each slider to values that were not seen before. Milliseconds",
         "from the slider's event to the frame after the one in which the canvas has changed:",
-        "fastest, median and slowest. CPU: what the server spent on a move, with all that follows (both",
-        "maps, the attack, their shift), median.",
+        "fastest, median and slowest. CPU: what the server spent on a move, with all that follows",
+        "(both maps, the attack, their shift), median.",
         "",
         f"{os.cpu_count()} CPU cores, torch {torch.__version__} with {torch.get_num_threads()} "
         "thread(s). Other work ran on this machine at the same time (load average",
-        f"{os.getloadavg()[0]:.1f} at the beginning): medians wait for it, and the fastest move and",
+        f"{os.getloadavg()[0]:.1f} at the beginning): medians wait for it; the fastest move and",
         "the CPU time say what an idle machine would take.",
     ]
     with sync_playwright() as playwright:

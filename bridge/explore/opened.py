@@ -146,8 +146,9 @@ class Opened:
         )
 
     def _of_source(self, model: str, source: str) -> Images:
-        data, _ = fitted(self.model(model), source, self.size if source in self.sources else None)
-        return Images(source, len(data), data.__getitem__, data.where, data=data, size=self.size)
+        size = self.size if source in self.sources else None
+        data, _ = fitted(self.model(model), source, size)
+        return Images(source, len(data), data.__getitem__, data.where, data=data, size=size)
 
     def add(self, content: bytes, name: str) -> str:
         """Keep a dropped image; its key. Raises ValueError for what is no image, or too large.
