@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,7 +32,19 @@ class Scored:
     flagged: int = 0
     right: int = 0
     seconds: float = 0.0
+    longest: float = 0.0
+    slowest: str = ""
     lines: list[str] = field(default_factory=list)
+
+
+def timed(found: Scored, name: str, check: Callable[[], Any]) -> tuple[Any, float]:
+    """A report, and the processor time that it took; the longest is kept."""
+    start = time.process_time()
+    report = check()
+    spent = time.process_time() - start
+    if spent > found.longest:
+        found.longest, found.slowest = spent, name
+    return report, spent
 
 
 def score(method: str, seeds: int) -> Scored:
@@ -37,9 +52,10 @@ def score(method: str, seeds: int) -> Scored:
     import bridge
     from tests.conformance_mutants import RIGHT, WRONG
 
-    found, start = Scored(method), time.perf_counter()
+    found, total = Scored(method), 0.0
     for name, (function, words) in WRONG[method].items():
-        report = bridge.check(function, method)
+        report, spent = timed(found, name, partial(bridge.check, function, method))
+        total += spent
         found.wrong += 1
         found.killed += not report.passed
         if report.passed:
@@ -49,10 +65,11 @@ def score(method: str, seeds: int) -> Scored:
             found.named += words in report.cause
             if words not in report.cause:
                 found.lines.append(f"- not diagnosed: {method}: {name}: {report.cause}")
-    found.seconds = (time.perf_counter() - start) / found.wrong
+    found.seconds = total / found.wrong
     for name, function in RIGHT[method].items():
         for seed in range(seeds):
-            report = bridge.check(function, method, seed=seed)
+            check = partial(bridge.check, function, method, seed=seed)
+            report, _ = timed(found, f"{name} (right)", check)
             found.right += 1
             found.flagged += not report.passed
             if not report.passed:
@@ -61,25 +78,32 @@ def score(method: str, seeds: int) -> Scored:
                     f"- flagged: {method}: {name}: seed {seed}: {failure.name}: {failure.message}"
                 )
     figures = f"{found.killed} of {found.wrong}, {found.named} of {found.stated}"
-    click.echo(f"{method}: {figures}, {found.flagged} flagged", err=True)
+    slowest = f"the longest {found.longest:.1f} s ({found.slowest})"
+    click.echo(f"{method}: {figures}, {found.flagged} flagged, {slowest}", err=True)
+    for line in found.lines:
+        click.echo(line, err=True)
     return found
 
 
 @click.command()
+@click.argument("names", nargs=-1)
 @click.option(
     "--seeds",
     default=20,
     show_default=True,
     help="Seeds in which right implementations must not be flagged.",
 )
-def main(seeds: int) -> None:
+def main(names: tuple[str, ...], seeds: int) -> None:
+    """Score all methods and write the file; of NAMES only these, and nothing is written."""
     from bridge.registry import get
     from tests.conformance_mutants import WRONG
 
     # Random ones first: they take longest, since averages of many draws are compared.
-    order = sorted(WRONG, key=lambda name: not get(name).random)
+    order = sorted(names or WRONG, key=lambda name: not get(name).random)
     with ProcessPoolExecutor(max_workers=2) as pool:
         scored = {s.method: s for s in pool.map(score, order, [seeds] * len(order))}
+    if names:
+        return
     rows = [scored[method] for method in WRONG]
     killed, wrong, named, stated, flagged, right = (
         sum(getattr(row, name) for row in rows)
@@ -95,12 +119,15 @@ def main(seeds: int) -> None:
         "be said in words (others",
         "  crash, return nothing or leave traces, which their failing check says).",
         f"- Right implementations flagged: **{flagged} of {right}**, each in {seeds} seeds.",
+        f"- The longest check took **{max(r.longest for r in rows):.1f} s** of processor time "
+        "(10 are allowed).",
         "",
-        "| method | wrong ones found | diagnosed | right ones flagged | seconds a check |",
-        "|---|---|---|---|---|",
+        "| method | wrong ones found | diagnosed | right ones flagged | seconds a wrong one "
+        "| the longest | which |",
+        "|---|---|---|---|---|---|---|",
         *(
             f"| {r.method} | {r.killed} of {r.wrong} | {r.named} of {r.stated} "
-            f"| {r.flagged} of {r.right} | {r.seconds:.1f} |"
+            f"| {r.flagged} of {r.right} | {r.seconds:.1f} | {r.longest:.1f} | {r.slowest} |"
             for r in rows
         ),
         "",

@@ -25,5 +25,5 @@ def sign_or_up(g: Tensor) -> Tensor:
 
 
 def unchanged(g: Tensor) -> Tensor:
-    """The gradient itself."""
+    """g itself."""
     return g

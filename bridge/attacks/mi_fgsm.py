@@ -11,6 +11,7 @@ from torch import Tensor
 from bridge.attacks._cases import BOTH_WAYS, IN_LINF, LINF_CASE, LOSS, SIGN_ZERO, WALK, each_with
 from bridge.attacks._descent import like_epsilon, observed, towards
 from bridge.attacks._foolbox import run_foolbox
+from bridge.core.edits import equation
 from bridge.core.gradients import loss_gradient
 from bridge.core.method import sizes
 from bridge.core.model import ModelAdapter
@@ -203,7 +204,9 @@ def deviation(sentence: str, *, ahead: bool = False) -> Callable[[Update], Updat
     """Register a deviation in the momentum."""
 
     def register(update: Update) -> Update:
-        mi_fgsm.variant(sentence)(updated(update, ahead=ahead))
+        yours = f"the gradient at x_k + step * mu * g; g = {equation(update)}" if ahead else update
+        ours = "momentum * g + unit_l1(gradient), the gradient at x_k"
+        mi_fgsm.variant(sentence, yours=yours, ours=ours)(updated(update, ahead=ahead))
         return update
 
     return register

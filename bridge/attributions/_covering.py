@@ -67,6 +67,7 @@ def _relative_fall(clean: Tensor, covered: Tensor) -> Tensor:
 
 
 def _averaged(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
+    """total / count over the windows of a pixel."""
     total, count = torch.zeros_like(x), torch.zeros_like(x)
     for area, value in zip(windows, values, strict=True):
         total[area] += value[:, None, None, None]
@@ -75,6 +76,7 @@ def _averaged(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
 
 
 def _added(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
+    """total over the windows of a pixel."""
     total = torch.zeros_like(x)
     for area, value in zip(windows, values, strict=True):
         total[area] += value[:, None, None, None]
@@ -82,6 +84,7 @@ def _added(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
 
 
 def _overwritten(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
+    """found[window] = value, window after window."""
     found = torch.zeros_like(x)
     for area, value in zip(windows, values, strict=True):
         found[area] = value[:, None, None, None].expand_as(found[area])
@@ -89,6 +92,7 @@ def _overwritten(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor
 
 
 def _largest(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
+    """max over the windows of a pixel."""
     found = torch.zeros_like(x)
     for area, value in zip(windows, values, strict=True):
         found[area] = torch.maximum(found[area], value[:, None, None, None])
@@ -96,6 +100,7 @@ def _largest(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
 
 
 def _one_a_window(x: Tensor, windows: list[Area], values: list[Tensor]) -> Tensor:
+    """one value a window."""
     rows = len({area[-2].start for area in windows})
     return torch.stack(values, 1).view(len(x), 1, rows, -1)
 

@@ -198,11 +198,14 @@ def times_x(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Te
     return x * without_way(model, x, target, **params)
 
 
+ASKED = "the points and weights of the rule `method` with n = n_steps; the weights sum to 1"
+
+
 def with_rule(sentence: str) -> Callable[[Callable[[int], Rule]], Callable[[int], Rule]]:
     """Register a deviation in the rule: its points and weights for n_steps."""
 
     def register(rule: Callable[[int], Rule]) -> Callable[[int], Rule]:
-        @integrated_gradients.variant(sentence)
+        @integrated_gradients.variant(sentence, yours=rule, ours=ASKED)
         def deviating(
             model: ModelAdapter,
             x: Tensor,
@@ -223,7 +226,9 @@ def with_rule(sentence: str) -> Callable[[Callable[[int], Rule]], Callable[[int]
 def with_steps(sentence: str, steps: int | Callable[[int], int], **changes: Any) -> None:
     """Register a deviation in the number of steps: always so many, or so many for n_steps."""
 
-    @integrated_gradients.variant(sentence, **changes)
+    yours, ours = sentence.removeprefix("it "), "n_steps gradients, as asked"
+
+    @integrated_gradients.variant(sentence, yours=yours, ours=ours, **changes)
     def deviating(
         model: ModelAdapter, x: Tensor, target: Tensor, *, n_steps: int, **params: Any
     ) -> Tensor:
@@ -264,6 +269,7 @@ integrated_gradients.variant("it uses the Gauss-Legendre rule", method="gaussleg
     "with n_steps - 1"
 )
 def last_dropped(n: int) -> Rule:
+    """a_k = k / (n - 1), w_k = 1 / (n - 1), k = 0 ... n - 2."""
     return _over(_spaced(n)[:-1], n - 1)
 
 
@@ -272,21 +278,25 @@ def last_dropped(n: int) -> Rule:
     "n_steps"
 )
 def last_dropped_over_n(n: int) -> Rule:
+    """a_k = k / (n - 1), w_k = 1 / n, k = 0 ... n - 2."""
     return _over(_spaced(n)[:-1], n)
 
 
 @with_rule("it averages n_steps equally spaced points with both ends at full weight")
 def full_ends(n: int) -> Rule:
+    """a_k = k / (n - 1), w_k = 1 / n, k = 0 ... n - 1."""
     return _over(_spaced(n), n)
 
 
 @with_rule("it averages n_steps + 1 equally spaced points with both ends at full weight")
 def one_more_with_full_ends(n: int) -> Rule:
+    """a_k = k / n, w_k = 1 / (n + 1), k = 0 ... n."""
     return _over(_spaced(n + 1), n + 1)
 
 
 @with_rule("it sums n_steps + 1 equally spaced points with both ends and divides by n_steps")
 def one_more_over_n(n: int) -> Rule:
+    """a_k = k / n, w_k = 1 / n, k = 0 ... n."""
     return _over(_spaced(n + 1), n)
 
 
@@ -294,16 +304,19 @@ def one_more_over_n(n: int) -> Rule:
     "it drops the first of n_steps equally spaced points: the right Riemann rule with n_steps - 1"
 )
 def first_dropped(n: int) -> Rule:
+    """a_k = k / (n - 1), w_k = 1 / (n - 1), k = 1 ... n - 1."""
     return _over(_spaced(n)[1:], n - 1)
 
 
 @with_rule("it leaves out both ends of n_steps equally spaced points")
 def without_ends(n: int) -> Rule:
+    """a_k = k / (n - 1), w_k = 1 / (n - 2), k = 1 ... n - 2."""
     return _over(_spaced(n)[1:-1], n - 2)
 
 
 @with_rule("it leaves out both ends of n_steps + 1 equally spaced points and divides by n_steps")
 def one_more_without_ends(n: int) -> Rule:
+    """a_k = k / n, w_k = 1 / n, k = 1 ... n - 1."""
     return _over(_spaced(n + 1)[1:-1], n)
 
 
@@ -311,6 +324,7 @@ def one_more_without_ends(n: int) -> Rule:
     "it is the trapezoid rule with weights that sum to (n - 1) / n, as Captum's and Quantus' are"
 )
 def short_trapezoid(n: int) -> Rule:
+    """a_k = k / (n - 1), w_k = 1 / n, half of it at both ends."""
     points, weights = quadrature("riemann_trapezoid", n)
     return points, [weight * (n - 1) / n for weight in weights]
 

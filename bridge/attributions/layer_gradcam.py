@@ -136,11 +136,14 @@ layer_gradcam.cases = Cases(
 # Deviations, the likeliest first.
 
 
+COMBINED = "(gradient.mean((2, 3), keepdim=True) * activations).sum(1, keepdim=True)"
+
+
 def combining(sentence: str, *, rare: bool = False) -> Callable[[Combine], Combine]:
     """Register a deviation in how activations A and gradient g, both (n, c, h, w), make the map."""
 
     def register(combine: Combine) -> Combine:
-        @layer_gradcam.variant(sentence, rare=rare)
+        @layer_gradcam.variant(sentence, rare=rare, yours=combine, ours=COMBINED)
         def deviating(
             model: ModelAdapter, x: Tensor, target: Tensor, *, relu: bool, upsample: bool
         ) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -220,12 +220,23 @@ def _mean_fall(model: ModelAdapter, x: Tensor, target: Tensor, *args: Any, **how
     return total / count.clamp(min=1)
 
 
-@occlusion.variant("it sums over the windows instead of averaging")
+TOPS = "ceil((H - w) / s) + 1 tops, the last window clipped"
+
+
+@occlusion.variant(
+    "it sums over the windows instead of averaging",
+    yours="total",
+    ours="total / count",
+)
 def summed(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     return _falls(model, x, target, params)[0]
 
 
-@occlusion.variant("it skips the clipped windows at the edge")
+@occlusion.variant(
+    "it skips the clipped windows at the edge",
+    yours="tops in range(0, H - w + 1, s)",
+    ours="ceil((H - w) / s) + 1 tops, the last window clipped",
+)
 def edge_skipped(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     return _mean_fall(model, x, target, params, covered=unclipped(x, params))
 
@@ -237,7 +248,11 @@ def edge_skipped_and_summed(
     return _falls(model, x, target, params, covered=unclipped(x, params))[0]
 
 
-@occlusion.variant("its windows start up to the image's edge, and more of them are clipped")
+@occlusion.variant(
+    "its windows start up to the image's edge, and more of them are clipped",
+    yours="tops in range(0, H, s)",
+    ours="ceil((H - w) / s) + 1 tops, the last window clipped",
+)
 def to_the_edge(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     return _mean_fall(model, x, target, params, covered=every_start(x, params))
 
@@ -270,7 +285,11 @@ def _relative(fall: Tensor, clean: Tensor) -> Tensor:
     return fall / clean
 
 
-@occlusion.variant("it divides the fall by the clean logit")
+@occlusion.variant(
+    "it divides the fall by the clean logit",
+    yours="(clean - covered) / clean",
+    ours="clean - covered",
+)
 def relative(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     return _mean_fall(model, x, target, params, change=_relative)
 
@@ -279,7 +298,7 @@ def _size(fall: Tensor, clean: Tensor) -> Tensor:
     return fall.abs()
 
 
-@occlusion.variant("it takes the absolute fall")
+@occlusion.variant("it takes the absolute fall", yours="|clean - covered|", ours="clean - covered")
 def absolute(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     return _mean_fall(model, x, target, params, change=_size)
 
@@ -288,7 +307,11 @@ def _probability(logits: Tensor, target: Tensor) -> Tensor:
     return target_logits(logits.softmax(1), target)
 
 
-@occlusion.variant("it measures the fall of the probability instead of the logit")
+@occlusion.variant(
+    "it measures the fall of the probability instead of the logit",
+    yours="softmax(logits)_t",
+    ours="logit_t",
+)
 def of_probability(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     return _mean_fall(model, x, target, params, score=_probability)
 
@@ -313,13 +336,21 @@ def first_pixel(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -
     return _mean_fall(model, x, target, params, marks=_first_pixel)
 
 
-@occlusion.variant("it covers with the image's channel means")
+@occlusion.variant(
+    "it covers with the image's channel means",
+    yours="cover = x.mean((2, 3), keepdim=True)",
+    ours="cover = baseline",
+)
 def with_channel_means(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     cover = x.mean((2, 3), keepdim=True).expand_as(x)
     return _mean_fall(model, x, target, params, cover=cover)
 
 
-@occlusion.variant("it covers with the batch's mean")
+@occlusion.variant(
+    "it covers with the batch's mean",
+    yours="cover = x.mean()",
+    ours="cover = baseline",
+)
 def with_batch_mean(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     return _mean_fall(model, x, target, params, cover=x.mean().expand_as(x))
 
@@ -335,8 +366,13 @@ def without_overlap(model: ModelAdapter, x: Tensor, target: Tensor, **params: An
 
 
 # Only among several deviations at once.
+_TABLES: tuple[Mapping[str, Any], ...] = (COVERS, WINDOWS, MEASURES, MAPS)
 _alone = {"", *(variant.sentence for variant in occlusion.variants)}
 for _words in product(COVERS, WINDOWS, MEASURES, MAPS):
     _sentence = "; and ".join(text for text in _words if text)
     if _sentence not in _alone:
-        occlusion.variant(_sentence, rare=True, asks=" ".join(_words[:2]))(combined(_words))
+        _changed = [(table[w], table[""]) for w, table in zip(_words, _TABLES, strict=True) if w]
+        _yours, _ours = _changed[0] if len(_changed) == 1 else (None, None)
+        occlusion.variant(
+            _sentence, rare=True, asks=" ".join(_words[:2]), yours=_yours, ours=_ours
+        )(combined(_words))

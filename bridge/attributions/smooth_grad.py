@@ -258,11 +258,16 @@ smooth_grad.cases = Cases(
 # Deviations, the likeliest first.
 
 
+AVERAGED = "input_gradient(model, x + noise, target)"
+
+
 def deviation(sentence: str) -> Callable[[Noisy], Noisy]:
     """Register a deviation in what is averaged over the samples."""
 
     def register(gradient: Noisy) -> Noisy:
-        @smooth_grad.variant(sentence)
+        @smooth_grad.variant(
+            sentence, yours=gradient, ours="input_gradient(model, x + noise, target)"
+        )
         def deviating(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
             samples = [gradient(model, x, target, each) for each in _samples(x, **params)]
             return torch.stack(samples).mean(0)

@@ -26,6 +26,7 @@ from bridge.conformance.picture import shown
 from bridge.conformance.report import CheckReport, CheckResult, command
 from bridge.conformance.settings import settled, statable, told
 from bridge.conformance.subject import TOOK_TOO_LONG, CheckFailed, Skipped, Subject
+from bridge.conformance.suggesting import suggested
 from bridge.conformance.worlds import World, base, worlds
 from bridge.core.errors import in_words
 from bridge.core.method import Method
@@ -117,12 +118,16 @@ def check(
         stated_ = statable(subject, failing)
         if stated_:
             cause += f"; if that is meant, say so and it is right: params={stated_!r}"
+        place = next((w for w in failing if not w.varied), every[0])
+        edits = suggested(subject, cause, place) if cause else ()
     # The command line takes no model.
     reproduce = command(function, method, stated, seed) if model is None else ""
     called = str(subject.function) if isinstance(subject.function, Called) else ""
     own = told(subject)
     called += f"\n{own}" if own else ""
-    report = CheckReport(subject.name, method, tuple(results), cause, reproduce, called, picture)
+    report = CheckReport(
+        subject.name, method, tuple(results), cause, reproduce, called, edits, picture
+    )
     return _raised(report, on_fail)
 
 

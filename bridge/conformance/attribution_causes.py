@@ -40,6 +40,7 @@ def _softmax(logits: Tensor) -> Tensor:
 
 @explained("it explains the softmax probability instead of the logit")
 def probability(world: World) -> World:
+    """softmax(logits)_t."""
     return headed(world, _softmax)
 
 
@@ -49,6 +50,7 @@ def _log_softmax(logits: Tensor) -> Tensor:
 
 @explained("it explains the loss (log-softmax) instead of the logit")
 def loss(world: World) -> World:
+    """log_softmax(logits)_t."""
     return headed(world, _log_softmax)
 
 
@@ -58,21 +60,25 @@ def _cross_entropy(logits: Tensor) -> Tensor:
 
 @explained("it explains the predicted class instead of the target")
 def predicted_class(world: World) -> World:
+    """logit of the largest class."""
     return replace(world, target=world.predicted())
 
 
 @explained("it explains the first image's target for all images")
 def first_target(world: World) -> World:
+    """logits[:, target[0]]."""
     return replace(world, target=world.target[:1].expand_as(world.target))
 
 
 @explained("it explains the last image's target for all images")
 def last_target(world: World) -> World:
+    """logits[:, target[-1]]."""
     return replace(world, target=world.target[-1:].expand_as(world.target))
 
 
 @explained("it explains class 0 whatever the target")
 def first_class(world: World) -> World:
+    """logits[:, 0]."""
     return replace(world, target=torch.zeros_like(world.target))
 
 
@@ -82,6 +88,7 @@ def _sum(logits: Tensor) -> Tensor:
 
 @explained("it explains the sum of all logits")
 def sum_of_logits(world: World) -> World:
+    """logits.sum(1)."""
     return headed(world, _sum)
 
 
@@ -91,11 +98,13 @@ def _mean(logits: Tensor) -> Tensor:
 
 @explained("it explains the mean of all logits")
 def mean_of_logits(world: World) -> World:
+    """logits.mean(1)."""
     return headed(world, _mean)
 
 
 @explained("it explains the squared logit")
 def squared_logit(world: World) -> World:
+    """logit_t ** 2."""
     return headed(world, torch.square)
 
 
@@ -105,26 +114,31 @@ def _less_mean(logits: Tensor) -> Tensor:
 
 @explained("it explains the logit minus the mean of the logits")
 def logit_less_mean(world: World) -> World:
+    """logit_t - logits.mean(1)."""
     return headed(world, _less_mean)
 
 
 @explained("it explains the targets of the images in reverse order")
 def targets_reversed(world: World) -> World:
+    """logits[i, target[n - 1 - i]]."""
     return replace(world, target=world.target.flip(0))
 
 
 @explained("it explains the cross-entropy itself, which falls where the logit rises")
 def cross_entropy(world: World) -> World:
+    """CE(logits, t), which is -log softmax(logits)_t."""
     return headed(world, _cross_entropy)
 
 
 @explained("it explains the predicted class's probability")
 def predicted_probability(world: World) -> World:
+    """softmax(logits) of the largest class."""
     return headed(predicted_class(world), _softmax)
 
 
 @explained("it explains the predicted class's cross-entropy")
 def predicted_cross_entropy(world: World) -> World:
+    """CE(logits, the largest class)."""
     return headed(predicted_class(world), _cross_entropy)
 
 

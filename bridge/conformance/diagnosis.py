@@ -20,7 +20,15 @@ from bridge.conformance.judging import FIRST_LOOK, averages, draws_itself
 from bridge.conformance.replaying import law, replayed
 from bridge.conformance.retracing import retraced
 from bridge.conformance.starting import told_to_draw
-from bridge.conformance.subject import CheckFailed, Predict, Skipped, Subject, deviating, in_colour
+from bridge.conformance.subject import (
+    SENSELESS,
+    CheckFailed,
+    Predict,
+    Skipped,
+    Subject,
+    deviating,
+    in_colour,
+)
 from bridge.conformance.watching import watch
 from bridge.conformance.worlds import World, base
 from bridge.core.method import Variant
@@ -34,8 +42,6 @@ TIED = 1e-9
 WORTH_SAYING = 0.3  # the share that what is nearest may leave
 AVERAGED = 60  # draws, where a cause can be seen in averages alone
 NOT_RECOGNISED = "cause not recognised: the output is none of the known variants of the method"
-# What a cause may raise where it makes no sense, so that it is not what happened.
-SENSELESS = (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, CheckFailed)
 
 
 @dataclass(frozen=True)

@@ -88,15 +88,18 @@ def one_more(recipe: Detailed, world: World) -> Detailed:
 
 
 def previous_iterate(x: Tensor, previous: Tensor) -> Tensor:
+    """the previous iterate."""
     return previous
 
 
 def project_batch(moved: Tensor, center: Tensor, epsilon: Any) -> Tensor:
+    """the ball of the norm of the whole batch."""
     delta = moved - center
     return center + delta * (epsilon / delta.norm().clamp(min=TINY)).clamp(max=1)
 
 
 def to_the_sphere(moved: Tensor, center: Tensor, epsilon: Any) -> Tensor:
+    """x + delta * epsilon / norm2(delta)."""
     delta = moved - center
     return center + delta * (epsilon / per_image(l2_norm(delta).clamp(min=TINY), delta))
 
@@ -133,10 +136,12 @@ def from_the_image(recipe: Detailed, world: World) -> Detailed:
 
 
 def each_that_is_fooled(fooled: Tensor) -> Tensor:
+    """each image that is fooled."""
     return fooled
 
 
 def all_when_all_are(fooled: Tensor) -> Tensor:
+    """the moment when all images are fooled."""
     return torch.full_like(fooled, bool(fooled.all()))
 
 
@@ -147,6 +152,7 @@ def of_best_loss(iterates: list[Tensor], loss: Loss, sign: float) -> Tensor:
 
 
 def of_largest_loss(iterates: list[Tensor], loss: Loss, sign: float) -> Tensor:
+    """the iterate of largest loss."""
     return of_best_loss(iterates, loss, 1.0)
 
 

@@ -65,6 +65,11 @@ def grouped(group: list[tuple[str, Change]], sentence: str = "") -> Callable[[Pl
     return register
 
 
+def plain(change: Change) -> object:
+    """The function that changes the map, whose code says how."""
+    return _function(change)
+
+
 def _function(change: Change) -> object:
     return change.args[0] if isinstance(change, partial) else change
 

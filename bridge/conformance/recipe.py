@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from bridge.conformance.subject import Subject
 from bridge.conformance.worlds import World
+from bridge.core.edits import equation
 from bridge.core.gradients import predicted
 from bridge.core.model import ModelAdapter
 from bridge.core.norms import per_image
@@ -22,6 +24,7 @@ Walk = Callable[[Tensor], Tensor]  # of a gradient, and of those that it was giv
 
 
 def given_labels(model: ModelAdapter, x: Tensor, labels: Tensor) -> Tensor:
+    """the labels that were given."""
     return labels
 
 
@@ -62,6 +65,40 @@ class Detailed(Recipe):
     optimiser: Callable[[], Walk] | None = None
     perturbation: bool = False
 
+    def lines(self) -> dict[str, tuple[str, str]]:
+        """The lines of its loop: what each computes, and what to do to have it so."""
+        along = equation(self.direction if self.optimiser is None else self.optimiser)
+        told = "g" if self.momentum_norm is None else equation(self.momentum_norm)
+        told = re.sub(r"\bv\b", "g", told.removesuffix(" for each image"))
+        summed = f"m = {self.momentum:g} m + {told}" if self.has_momentum else "no momentum"
+        at = ("x_0" if self.first_gradient else "x_k") + (" + step * mu * m" if self.ahead else "")
+        loss, labels, step = equation(self.loss), equation(self.labels), _number(self.step)
+        clip, back = _clip(self.clip), _back(self.project)
+        back += "" if self.center is clean_image else f", around {equation(self.center)}"
+        taken = "all steps" if self.stops is never else f"it stops at {equation(self.stops)}"
+        kept = "the last iterate" if self.keep is last else equation(self.keep)
+        late = f"{_back(self.project_at_end)}, {_clip(self.clip_at_end)} at the end"
+        moved = "x' = x_k - step * d" if self.targeted else "x' = x_k + step * d"
+        returned = "x_n - x" if self.perturbation else "x_n"
+        return {
+            "loss": (f"L = {loss}", f"differentiate {loss}"),
+            "labels": (f"L of {labels}", f"pass the loss {labels}"),
+            "sign": (moved, f"step so: {moved}"),
+            "where": (f"g at {at}", f"take the gradient at {at}"),
+            "momentum": (summed, f"sum gradients up as {summed}"),
+            "direction": (f"d = {along}", f"step along d = {along}"),
+            "step": (f"step = {step}", f"take step = {step}, as asked"),
+            "epsilon": (f"epsilon = {_number(self.epsilon)}", "use epsilon as it is asked"),
+            "before": (f"{_clip(self.clip_before)} before projecting", "project first, then clip"),
+            "project": (back, f"in each step: {back}"),
+            "clip": (clip, f"end each step with {clip}"),
+            "steps": (f"{self.steps} steps", f"loop {self.steps} times here, as asked"),
+            "stops": (taken, "take all steps, whatever is fooled already"),
+            "keep": (f"returns {kept}", f"return {kept}"),
+            "late": (late, "do so in each step, and nothing after the last"),
+            "returned": (f"returns {returned}", f"return {returned}"),
+        }
+
     def walk(self) -> Walk:
         """What turns each gradient into a step of size 1."""
         return self.direction if self.optimiser is None else self.optimiser()
@@ -74,6 +111,23 @@ class Detailed(Recipe):
     def has_momentum(self) -> bool:
         """Whether it sums gradients up, also where its decay is 0 and nothing is left of a sum."""
         return self.momentum != 0 or self.momentum_norm is not None
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, Tensor) and value.numel() > 1:
+        return "one number a channel"
+    return f"{float(value):.4g}"
+
+
+def _clip(bounds: tuple[Any, Any] | None) -> str:
+    if bounds is None:
+        return "no clip"
+    low, high = (_number(torch.as_tensor(bound)) for bound in bounds)
+    return f"x'.clamp({low}, {high})"
+
+
+def _back(project: Project | None) -> str:
+    return "no projection" if project is None else equation(project)
 
 
 Change = Callable[[Detailed, World], Detailed | None]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bridge.conformance.picture import Shown
+from bridge.core.edits import Edit
 from bridge.core.registry import get
 from bridge.core.tags import Function
 from bridge.metrics.registry import get as metric_of
@@ -38,7 +39,8 @@ class CheckReport:
 
     `cause` is the diagnosis in one sentence, "" where all agrees. `reproduce` is a command that
     checks the same, "" where there is none. `called` says how code of another signature than ours
-    was understood, "" for code of ours. `shown` is the smallest case that differs.
+    was understood, "" for code of ours. `edits` are suggested changes, one a cause. `shown` is the
+    smallest case that differs.
     """
 
     function: str
@@ -47,6 +49,7 @@ class CheckReport:
     cause: str = ""
     reproduce: str = ""
     called: str = ""
+    edits: tuple[Edit, ...] = ()
     shown: Shown | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -88,6 +91,7 @@ class CheckReport:
         lines += [self.called] if self.called else []
         if self.cause:
             lines += ["", f"diagnosis: {self.cause}", f"should be: {self.equation}"]
+        lines += [f"  {edit}" for edit in self.edits]
         if self.failures:
             lines += ["", "FAILURES"]
         for check in self.failures:
@@ -107,6 +111,7 @@ class CheckReport:
             for c in self.checks
         )
         cause = f"<p><b>{html.escape(self.cause)}</b></p>" if self.cause else ""
+        cause += "".join(f"<pre>{html.escape(str(edit))}</pre>" for edit in self.edits)
         picture = self.shown.as_html() if self.shown is not None else ""
         title = f"{html.escape(self.function)} as {html.escape(self.method)}"
         return (

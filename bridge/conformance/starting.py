@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import torch
@@ -11,6 +12,7 @@ from bridge.conformance.recipe import Detailed, standard
 from bridge.conformance.subject import Subject
 from bridge.conformance.watching import Watched, watch
 from bridge.conformance.worlds import World
+from bridge.core.edits import Edit
 from bridge.core.norms import l2_norm
 
 STILL = 1e-6
@@ -63,6 +65,25 @@ def of_start(
     if drawn and outside:
         yield "its start is not clipped to the bounds"
     yield from _law(subject, recipe, first - x, call, drawn)
+
+
+def edit_of_start(subject: Subject, sentence: str) -> Edit | None:
+    """What to change where the start, or the number of steps, was read to be another."""
+    if "random_start" in subject.method.defaults and re.match("its start|it starts", sentence):
+        noise = (
+            "uniform(-epsilon, epsilon)"
+            if subject.method.norm == "linf"
+            else ("epsilon * a uniform point of the unit ball")
+        )
+        start = f"x_0 = clip(x + {noise})"
+        return Edit(sentence.removeprefix("it "), start, f"start at {start}")
+    if re.match(r"it takes (one step|\d+ steps?) ", sentence):
+        return Edit(
+            sentence.removeprefix("it "),
+            "x_1 ... x_steps, one gradient each",
+            "loop range(steps) times",
+        )
+    return None
 
 
 def _draws(subject: Subject, call: Watched) -> bool:

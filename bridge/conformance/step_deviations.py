@@ -27,27 +27,33 @@ SIZES: list[Deviation] = []
 
 
 def probability_missed(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 - softmax(logits)_label."""
     return -target_logits(logits.softmax(1), labels)
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """largest other logit - logit_label."""
     others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
     return others - target_logits(logits, labels)
 
 
 def predicted_class(model: ModelAdapter, x: Tensor, labels: Tensor) -> Tensor:
+    """argmax logits(x)."""
     return model(x).argmax(1).detach()
 
 
 def first_label(model: ModelAdapter, x: Tensor, labels: Tensor) -> Tensor:
+    """labels[0]."""
     return labels[:1].expand_as(labels)
 
 
 def reversed_labels(model: ModelAdapter, x: Tensor, labels: Tensor) -> Tensor:
+    """labels in reverse order."""
     return labels.flip(0)
 
 
 def of_own_prediction(logits: Tensor, labels: Tensor) -> Tensor:
+    """CE(logits, argmax logits) at each step."""
     return cross_entropy(logits, logits.detach().argmax(1))
 
 
@@ -130,7 +136,7 @@ part("it returns the perturbation instead of the images", DIRECTIONS, perturbati
 
 
 def _stepping(make: Callable[[list[Tensor]], torch.optim.Optimizer], scale: Scale) -> Walk:
-    """What an optimiser of torch adds to a parameter at rest, for one gradient after another."""
+    """what torch's optimiser adds to a parameter at rest, gradient after gradient."""
     made: list[torch.optim.Optimizer] = []
 
     def along(g: Tensor) -> Tensor:

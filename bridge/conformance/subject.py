@@ -200,6 +200,9 @@ def in_colour(world: World, output: Tensor) -> bool:
     return world.x.shape[1] == 1 and RGB in output.shape[1:]
 
 
+# What a cause may raise where it makes no sense, so that it is not what happened.
+SENSELESS = (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, CheckFailed)
+
 # What an implementation would give in a world; None or an exception where it makes no sense there.
 Predict = Callable[[Subject, World], Tensor | None]
 

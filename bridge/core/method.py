@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from bridge.core.edits import Edit, equation, returned
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Domain, domains
 from bridge.core.registration import check_function, check_twin
@@ -48,13 +49,14 @@ class Variant:
 
     `function(model, x, target, **params)` has the reference's signature. Diagnosis names a variant
     where it explains everything. A `rare` one is looked for only among several deviations at once;
-    those of one text `asks` ask the model about the same images.
+    those of one text `asks` ask the model about the same images. `edit` says what to change.
     """
 
     sentence: str
     function: Function
     rare: bool = False
     asks: str = ""
+    edit: Edit | None = None
 
 
 @dataclass(frozen=True)
@@ -265,19 +267,40 @@ class Method:
         return register
 
     def variant(
-        self, sentence: str, *, rare: bool = False, asks: str = "", **changes: Any
+        self,
+        sentence: str,
+        *,
+        rare: bool = False,
+        asks: str = "",
+        yours: Any = None,
+        ours: Any = None,
+        **changes: Any,
     ) -> Callable[[Function], Function]:
         """Register a known deviation: a function with the reference's signature.
 
-        It is called with all parameters, and with `changes` over them.
+        It is called with all parameters, and with `changes` over them. `yours` and `ours` are the
+        equations that differ, in words or as the functions that compute them; by default the whole
+        function against the method's summary.
         """
 
         def register(function: Function) -> Function:
             changed = functools.partial(_changed, function, changes) if changes else function
-            self.variants.append(Variant(sentence, changed, rare, asks))
+            edit = self._edit(sentence, function, changes, yours, ours)
+            self.variants.append(Variant(sentence, changed, rare, asks, edit))
             return function
 
         return register
+
+    def _edit(
+        self, sentence: str, function: Function, changes: Mapping[str, Any], yours: Any, ours: Any
+    ) -> Edit:
+        """What a deviation computes, and the method."""
+        if changes and function is self.reference and yours is None:
+            told = ", ".join(f"{name}={value!r}" for name, value in changes.items())
+            asked = ", ".join(changes)
+            return Edit(told, f"{asked} as asked", f"use the caller's {asked}")
+        theirs = returned(function) if yours is None else equation(yours)
+        return Edit(theirs or sentence, equation(ours) or self.summary.rstrip("."))
 
 
 def _changed(

@@ -10,9 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from bridge.conformance import attack_causes, attribution_causes
-from bridge.conformance.diagnosis import SENSELESS
 from bridge.conformance.recipe import follow, standard
-from bridge.conformance.subject import Subject
+from bridge.conformance.subject import SENSELESS, Subject
 from bridge.conformance.worlds import World
 from bridge.core.method import Method
 from bridge.vectors.modules import WRONG_LAYERS, adapter, weights
