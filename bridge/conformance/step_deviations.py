@@ -164,13 +164,18 @@ OPTIMISERS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
     "RMSprop": partial(torch.optim.RMSprop, lr=1.0),
     "SGD with momentum 0.9": partial(torch.optim.SGD, lr=1.0, momentum=0.9),
 }
+
+
+def _by(optimiser: Callable[[], Walk], recipe: Detailed, world: World) -> Detailed | None:
+    """With an optimiser; its first step alone tells nothing, which others make too."""
+    return None if recipe.steps == 1 else replace(recipe, optimiser=optimiser)
+
+
 for _name, _make in OPTIMISERS.items():
     for _scale, _of in ((_of_mean, "the mean loss"), (_whole, "the summed loss")):
-        part(
-            f"it steps as torch's {_name} on {_of} does, not by the method's own rule",
-            DIRECTIONS,
-            optimiser=partial(_stepping, _make, _scale),
-        )
+        deviation(
+            f"it steps as torch's {_name} on {_of} does, not by the method's own rule", DIRECTIONS
+        )(partial(_by, partial(_stepping, _make, _scale)))
 
 # The sizes.
 

@@ -50,7 +50,7 @@ def _edits(subject: Subject, sentence: str, world: World) -> Iterator[Edit | Non
     """What is said of the sentence beside it: by the method, by its recipe, by what is general."""
     for variant in subject.method.variants:
         if variant.sentence == sentence and variant.edit is not None:
-            yield variant.edit
+            yield variant.edit()
     for deviation in (*LOSSES, *CLIPS, *LOOPS, *STEPS, *DIRECTIONS):
         if deviation.sentence == sentence:
             yield _of_recipe(subject, deviation, world)

@@ -49,14 +49,15 @@ class Variant:
 
     `function(model, x, target, **params)` has the reference's signature. Diagnosis names a variant
     where it explains everything. A `rare` one is looked for only among several deviations at once;
-    those of one text `asks` ask the model about the same images. `edit` says what to change.
+    those of one text `asks` ask the model about the same images. `edit()` says what to change: it
+    reads code, which takes a while.
     """
 
     sentence: str
     function: Function
     rare: bool = False
     asks: str = ""
-    edit: Edit | None = None
+    edit: Callable[[], Edit] | None = None
 
 
 @dataclass(frozen=True)
@@ -285,7 +286,7 @@ class Method:
 
         def register(function: Function) -> Function:
             changed = functools.partial(_changed, function, changes) if changes else function
-            edit = self._edit(sentence, function, changes, yours, ours)
+            edit = functools.partial(self._edit, sentence, function, changes, yours, ours)
             self.variants.append(Variant(sentence, changed, rare, asks, edit))
             return function
 

@@ -43,5 +43,6 @@ def test_nothing_is_suggested_where_nothing_is_wrong_or_known():
 def test_every_known_deviation_has_both_equations(name):
     for variant in get(name).variants:
         assert variant.edit is not None
-        assert variant.edit.yours
-        assert variant.edit.ours
+        edit = variant.edit()
+        assert edit.yours
+        assert edit.ours
