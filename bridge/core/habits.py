@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from bridge.core.alone import wrong_gradient
-from bridge.core.state import Still
+from bridge.core.layers.paths import leaves
+from bridge.core.state import Still, hooked
 from bridge.core.watch import watched
 
 Model = Callable[[Tensor], Tensor]
@@ -42,7 +43,8 @@ class Habits:
     `writes`: the parameters and buffers that a forward pass changes. `differentiable`: whether
     gradients reach the images. `batch`: the only number of images that it takes, None for any.
     `tidy`: whether a pass was seen to leave nothing behind: no notes, no hooks, no gradients, and
-    no random numbers drawn.
+    no random numbers drawn. `aside`: whether nn.ReLU modules run, and none of them on the images'
+    way to the logits, as in the position biases of Swin v2.
     """
 
     depends_on: str = ""
@@ -50,6 +52,7 @@ class Habits:
     differentiable: bool = True
     batch: int | None = None
     tidy: bool = False
+    aside: bool = False
 
 
 def habits(
@@ -63,22 +66,43 @@ def habits(
     it writes into `module` is put back. Call it frozen and seeded.
     """
     still = Still(module)
+    reached: list[bool] = []
     with watched(module) as written:
-        found = _seen(model, x.detach(), bounds, half)
+        found = _seen(model, _with_graph(model, module, reached), x.detach(), bounds, half)
         tidy = still.holds()
-    return replace(found, writes=tuple(written), tidy=tidy and not written)
+    aside = found.differentiable and bool(reached) and not any(reached)
+    return replace(found, writes=tuple(written), tidy=tidy and not written, aside=aside)
 
 
-def _seen(model: Model, x: Tensor, bounds: tuple[float, float], half: bool) -> Habits:
+def _with_graph(model: Model, module: nn.Module, reached: list[bool]) -> Model:
+    """The model, with its graph, that notes whether the images reach any of the ReLUs that run."""
+    relus = [part for part in module.modules() if isinstance(part, nn.ReLU)]
+
+    def logits_of(x: Tensor) -> Tensor:
+        outputs: list[Tensor] = []
+        with (
+            torch.enable_grad(),
+            hooked(relus, lambda part, inputs, output: outputs.append(output)),
+        ):
+            logits = model(x)
+        if outputs:
+            reached.append(any(leaf is x for output in outputs for leaf in leaves(output)))
+        return logits
+
+    return logits_of
+
+
+def _seen(
+    model: Model, with_graph: Model, x: Tensor, bounds: tuple[float, float], half: bool
+) -> Habits:
     mixed = torch.cat([_moved(x[:1], bounds), x[:3]])
     leaf = mixed.clone().requires_grad_()
     try:
-        with torch.enable_grad():
-            logits = model(leaf)
+        logits = with_graph(leaf)
     except Exception:
         if _logits(model, mixed) is not None or _logits(model, x) is None:
             return Habits()
-        return _of_one_size(model, x, mixed[:1], half)
+        return _of_one_size(model, with_graph, x, mixed[:1], half)
     gradient, expected = _gradient(logits, leaf), logits.detach()
     differentiable = gradient is not None
     alone = _logits(model, mixed[1:].flip(0))
@@ -98,11 +122,10 @@ def _seen(model: Model, x: Tensor, bounds: tuple[float, float], half: bool) -> H
     return Habits(on, differentiable=differentiable)
 
 
-def _of_one_size(model: Model, x: Tensor, other: Tensor, half: bool) -> Habits:
+def _of_one_size(model: Model, with_graph: Model, x: Tensor, other: Tensor, half: bool) -> Habits:
     """The habits of a model that takes as many images as `x` only: again, and beside `other`."""
     leaf = x.clone().requires_grad_()
-    with torch.enable_grad():
-        logits = model(leaf)
+    logits = with_graph(leaf)
     found = Habits(differentiable=_gradient(logits, leaf) is not None, batch=len(x))
     expected = logits.detach()
     limit = COARSE if half or x.device.type != "cpu" else EXACT.get(expected.dtype, COARSE)

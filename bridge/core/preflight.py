@@ -225,6 +225,12 @@ def check_needs(method: Method, model: ModelAdapter, x: Tensor) -> None:
     if "relu" in method.needs:
         modules = model.facts(x).relu_calls
         functional = model.facts(x).relu_operations - modules
+        if known is not None and known.aside:
+            raise ValueError(
+                f"{method.name} changes the gradient of nn.ReLU modules, and no image goes through "
+                f"any of those of {model.name} (they make position biases, say): the result would "
+                "silently be the plain gradient; use a method that needs no ReLU"
+            )
         if not modules:
             kind = of_kind(model)
             raise ValueError(

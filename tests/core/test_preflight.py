@@ -168,6 +168,32 @@ def test_guided_methods_refuse_a_model_without_relu_modules(method, implementati
         bridge.run(method, bridge.wrap(gelu), images(), LABELS, implementation=implementation)
 
 
+class Biased(nn.Module):
+    """A ReLU makes a position bias; none is on the image's way, as in Swin v2."""
+
+    def __init__(self, on_the_way: bool = False) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 4)
+        self.bias = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4))
+        self.act = nn.ReLU() if on_the_way else nn.GELU()
+
+    def forward(self, x):
+        cells = self.act(self.first(x))
+        return self.head(cells.mean((2, 3)) + self.bias(torch.ones(2)))
+
+
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvolution", "guided_gradcam"])
+@pytest.mark.parametrize("implementation", ["reference", "captum", "fused"])
+def test_guided_methods_refuse_a_model_whose_relus_no_image_goes_through(method, implementation):
+    model = bridge.wrap(seeded(Biased))
+    with pytest.raises(ValueError, match=r"no image goes through .* plain gradient"):
+        bridge.run(method, model, images(), LABELS, implementation=implementation)
+    model = bridge.wrap(seeded(Biased, on_the_way=True))
+    plain = bridge.run("saliency", model, images(), LABELS).output
+    guided = bridge.run(method, model, images(), LABELS, implementation=implementation).output
+    assert not torch.allclose(plain, guided.abs())
+
+
 def test_functional_relus_beside_modules_are_warned_about():
     with pytest.warns(bridge.BridgeWarning, match="2 of the 3 ReLUs"):
         bridge.run("guided_backprop", bridge.wrap(seeded(Functional, mixed=True)), images(), LABELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
@@ -69,6 +70,19 @@ def keeps_places(tensor: Tensor) -> bool:
         edges = _edges(node)
         left += [child for child, _ in (edges[:1] if kind in WEIGHTED else edges)]
     return True
+
+
+def leaves(tensor: Tensor) -> Iterator[Tensor]:
+    """The images and weights that a tensor was made of, as far as gradients go."""
+    left: list[Node] = [tensor.grad_fn] if tensor.grad_fn is not None else []
+    known: set[Node] = set(left)
+    while left:
+        node = left.pop()
+        if (variable := getattr(node, "variable", None)) is not None:
+            yield variable
+        below = {child for child, _ in _edges(node)} - known
+        known |= below
+        left += below
 
 
 def _shape(node: Node) -> tuple[int, ...]:
