@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CLASSES = 10
+MANY = 251  # as many as no layer has channels: what a readout is fitted to
 _VIT = {
     "hidden_size": 96,
     "num_hidden_layers": 4,
@@ -38,20 +39,20 @@ class Entry:
     size: int
     options: dict[str, Any] = field(default_factory=dict)
 
-    def build(self) -> nn.Module:
-        """The network in evaluation mode with ten classes, its weights planted; always the same."""
+    def build(self, classes: int = CLASSES) -> nn.Module:
+        """The network in evaluation mode, its weights planted; always the same."""
         torch.manual_seed(0)
-        module = _planted(self._plain(), self.images())
+        module = planted(self._plain(classes), self.images())
         return module.eval()
 
-    def _plain(self) -> nn.Module:
+    def _plain(self, classes: int) -> nn.Module:
         library: Any = importlib.import_module(self.library)
         if self.library == "torchvision":
-            made = library.models.get_model(self.name, num_classes=CLASSES, **self.options)
+            made = library.models.get_model(self.name, num_classes=classes, **self.options)
         elif self.library == "timm":
-            made = library.create_model(self.name, num_classes=CLASSES, **self.options)
+            made = library.create_model(self.name, num_classes=classes, **self.options)
         else:
-            config = getattr(library, f"{self.name}Config")(num_labels=CLASSES, **self.options)
+            config = getattr(library, f"{self.name}Config")(num_labels=classes, **self.options)
             made = getattr(library, f"{self.name}ForImageClassification")(config)
         return made
 
@@ -64,7 +65,8 @@ class Entry:
 
 
 @torch.no_grad()
-def _planted(module: nn.Module, images: Tensor) -> nn.Module:
+def planted(module: nn.Module, images: Tensor) -> nn.Module:
+    """The module, evaluating, its weights drawn anew as above; the images fit batch norms."""
     for name, p in module.named_parameters():
         small = float(p.abs().max()) < 0.01 and not name.endswith("bias")
         if p.dim() == 4 or small:
@@ -94,7 +96,8 @@ def entries() -> list[Entry]:
 def _torchvision() -> list[Entry]:
     from torchvision import models
 
-    sizes = {"inception_v3": 160, "maxvit_t": 224, "vit_h_14": 56, "vit_b_16": 96}
+    sizes = {"inception_v3": 160, "maxvit_t": 224, "vit_h_14": 56}
+    sizes |= dict.fromkeys(("alexnet", "resnet18", "vit_b_16"), 96)
     found = []
     for name in models.list_models(module=models):
         size = sizes.get(name, 64)
@@ -110,7 +113,7 @@ def _timm() -> list[Entry]:
         "vit_tiny_patch16_224": 96,
         "deit_tiny_distilled_patch16_224": 96,
         "vit_small_patch14_reg4_dinov2": 98,
-        "beit_base_patch16_224": 64,
+        "beit_base_patch16_224": 96,
         "eva02_tiny_patch14_224": 98,
         "cait_xxs24_224": 96,
         "swin_tiny_patch4_window7_224": 96,
