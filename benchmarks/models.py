@@ -217,7 +217,7 @@ def _of_planting(told: list[dict[str, Any]]) -> list[str]:
     """What the columns of planting mean, and how many are what."""
     counts = {k: sum(t["verdict"] == k for t in told) for k in dict.fromkeys(VERDICTS)}
     return [
-        f"Planting, {len(told)} models: "
+        f"Planting, {len(told)} models (blank: not measured, or no layer): "
         + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
         + ". The network keeps its weights; a linear readout of "
         f"{MANY} random outputs is fitted to tell images with a patch of one cell's size from the "
