@@ -99,7 +99,7 @@ def run(
         else:
             if method.kind != "attack":
                 raise ValueError(f"mask says what an attack may change, {name} is no attack")
-            alone = by not in method.implementations()
+            alone = not isinstance(implementation, str)
             found = attacked(call, adapter, images, classes, checked_mask(mask, images), alone)
     for each in found.noticed:
         if each.stage == "logits":

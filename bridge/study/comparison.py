@@ -20,9 +20,10 @@ class Comparison(Record):
     `agreement`: a row a method, implementation and epsilon. `attacks`: audited success and norms.
     `runtime`: medians in seconds, ratio to the reference, images through the model forwards and
     backwards. `similarity`: pairs of attributions by the reference. `shift`: how alike an
-    attribution is before and after each attack's largest epsilon. `predictions`: a row an image,
-    clean (method "clean") and after each attack. `failures`: what could not be had, and why.
-    `tables` has them all by name, also those of plug-ins.
+    attribution is before and after each attack's largest epsilon; `robustness`: the same of images
+    that kept their class, that changed it, and under noise. `predictions`: a row an image, clean
+    (method "clean") and after each attack. `failures`: what could not be had, and why. `tables` has
+    them all by name, also those of plug-ins.
     """
 
     def verdicts(self) -> pd.DataFrame:
