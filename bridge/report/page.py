@@ -121,7 +121,7 @@ def _run(run: Record) -> dict[str, Any]:
     timed = [dots(each.view) for each in found if each.name == runtime.name]
     made = card(run)
     return {
-        "overview": _overview(run, found, similar),
+        "overview": _overview(run, found, made, similar),
         "lead": lead(rows),
         "size": (width, height),
         "grain": "coarse" if max(height, width) <= LOSSLESS else "",
@@ -139,10 +139,11 @@ def _run(run: Record) -> dict[str, Any]:
     }
 
 
-def _overview(run: Record, found: Sequence[Section], similar: Any) -> dict[str, Any]:
+def _overview(
+    run: Record, found: Sequence[Section], made: Mapping[str, str], similar: Any
+) -> dict[str, Any]:
     """The first screen of a run; where nothing was attacked, the similarity of its maps."""
     views = {section.name: section.view for section in found}
-    made = card(run)
     return {
         "lines": first_lines(run, most=NAMED),
         "finished": run.finished,
