@@ -45,7 +45,8 @@ MOVE = """async ([box, name, value, canvas]) => {
   const start = performance.now();
   slider.value = value;
   slider.dispatchEvent(new Event("input", { bubbles: true }));
-  while (look() === before) {
+  // The page marks a picture that waits for its answer: an older answer is not the one.
+  while (look() === before || canvas_.classList.contains("busy")) {
     if (performance.now() - start > 60000) throw new Error("nothing changed");
     await new Promise(requestAnimationFrame);
   }
