@@ -158,16 +158,17 @@ def measured(chromium: Any, source: list[str], move: Move) -> tuple[float, ...]:
 
 def picture(chromium: Any) -> None:
     """The README's picture."""
-    words = [*FASHION, "--methods", "integrated_gradients,pgd", "--image", "13"]
-    with served([*words, "--cover", "12,14,6,0"]) as (url, _):
-        page = chromium.new_page(viewport={"width": 1280, "height": 800})
+    words = [*FASHION, "--methods", "integrated_gradients,pgd"]
+    with served([*words, "--cover", "16,14,5,0"]) as (url, _):
+        page = chromium.new_page(viewport={"width": 1280, "height": 1010})
         page.goto(url)
         page.locator("#why", has_text="rank").wait_for(timeout=60_000)
         page.click("#check")
         page.locator("#lights", has_text="foolbox").wait_for(timeout=60_000)
         page.locator("#clean-map").hover()
         page.wait_for_timeout(500)
-        page.screenshot(path=RESULTS / "explore.png", full_page=False)
+        page.evaluate("scrollTo(0, 0)")
+        page.screenshot(path=RESULTS / "explore.png")
         page.close()
 
 
