@@ -130,7 +130,7 @@ def cpu_seconds(process: int) -> float:
 
 
 def measured(chromium: Any, source: list[str], move: Move) -> tuple[float, ...]:
-    """Milliseconds to the screen (fastest, median, slowest), and the server's CPU, a move."""
+    """Milliseconds to the screen (median, slowest), and the server's CPU, a move."""
     words = [*source, "--methods", move.methods]
     for each in move.params:
         words += ["--param", each]
@@ -153,7 +153,7 @@ def measured(chromium: Any, source: list[str], move: Move) -> tuple[float, ...]:
             spent.append(1000 * (cpu_seconds(process) - before))
         page.close()
     middle = statistics.median(taken[1:])
-    return min(taken[1:]), middle, max(taken[1:]), statistics.median(spent[1:])
+    return middle, max(taken[1:]), statistics.median(spent[1:])
 
 
 def picture(chromium: Any) -> None:
@@ -180,20 +180,20 @@ def main() -> None:
         "`benchmarks/explore_latency.py`: `gradbridge explore` as a user starts it, a headless",
         f"Chromium, {TIMES} moves of each slider to values that were not seen before. Milliseconds",
         "from the slider's event to the frame after the one in which the canvas has changed:",
-        "fastest, median and slowest. CPU: what the server spent on a move, with all that follows",
+        "median and slowest. CPU: what the server spent on a move, with all that follows",
         "(both maps, the attack, their shift), median.",
         "",
         f"{os.cpu_count()} CPU cores, torch {torch.__version__} with {torch.get_num_threads()} "
         "thread(s). Other work ran on this machine at the same time (load average",
-        f"{os.getloadavg()[0]:.1f} at the beginning): medians wait for it; the fastest move and",
-        "the CPU time say what an idle machine would take.",
+        f"{os.getloadavg()[0]:.1f} at the beginning): medians wait for it; the CPU",
+        "time says what an idle machine would take.",
     ]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
         for name, (source, goal, moves) in CASES.items():
             lines += ["", f"## {name} (goal: {goal} ms)", ""]
-            lines += ["| slider | what follows | fastest ms | median ms | slowest ms | CPU ms |"]
-            lines += ["|---|---|---|---|---|---|"]
+            lines += ["| slider | what follows | median ms | slowest ms | CPU ms |"]
+            lines += ["|---|---|---|---|---|"]
             for move in moves:
                 found = measured(chromium, source, move)
                 lines.append(f"| {move.text} | {' | '.join(f'{each:.0f}' for each in found)} |")
