@@ -51,7 +51,7 @@ Both numbers of each row were computed by `python -m benchmarks.disagreements`, 
 example that shows it. What is not here is the same number, and tests say so
 (tests/metrics/test_peers.py, tests/test_agreement_with_twins.py). {versions}.{absent}
 
-| what | library | example | its number | ours | equation | who follows it |
+| what | library | example | its number | ours (or by hand) | equation | who follows it |
 |---|---|---|---|---|---|---|
 {rows}
 

@@ -151,7 +151,7 @@ def infidelity_is_cumulative() -> Row:
         "quantus",
         "grey, patches of a quarter of the image",
         shares[-1],
-        0.25,
+        (SIDE / 2) ** 2 / SIDE**2,
         "Yeh 2019, sec. 2.2: each draw perturbs the image itself, not what the last one left",
         "ours (and captum)",
     )
