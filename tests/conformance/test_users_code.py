@@ -15,6 +15,7 @@ FAST = """
 PGDAttack fgsm_np bim_auto_step bim_fixed fgsm_probabilities fgsm_where pgd_clean bim_l2_step
 bim_momentum bim_best mifgsm fgm GradCAM ScaledGradCAM cam_aligned LastConvCAM ig_trapezoid simonyan
 saliency_of_prediction ixg ig_linspace occlusion_map occlusion_grid occlusion_mean
+fast_gradient_method attack_pgd NIFGSM HookedCAM TorchcamCAM vanilla_keras occlusion_noise
 """.split()
 
 
