@@ -125,7 +125,8 @@ def several(subject: Subject, worlds: Sequence[World]) -> tuple[str, str]:
     total = f"explains {len(watched)} of {len(watched)} calls to within {EXPLAINED:.0e}"
     if subject.method.kind == "attack":
         steps = retraced(subject, watched)
-        return (f"{'; and '.join([*steps[0], *steps[1]])} ({total})" if steps else ""), ""
+        listed = "; and ".join([*steps[0], *steps[1]]) if steps else ""
+        return (f"{listed} ({total})" if listed else ""), ""
     own = replayed(subject, watched)
     if own is None and draws_itself(subject, worlds[0]):
         return "", ""
