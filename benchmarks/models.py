@@ -234,10 +234,10 @@ def _of_planting(told: list[dict[str, Any]]) -> list[str]:
         "other cells tell of the patch, as where all are normalised together. Beside: none of "
         f"these, and the brightest cell is at most one off in {FOUND:.0%}, as where a network "
         "without padding cuts the borders off. Partly: brightest in more than half. Misplaced: "
-        "none of these; a transposed, mirrored or shifted grid is (see the tests). These words were "
-        "settled while 47 of the models were looked at, and then held for all: under the first ones "
-        "HF's PoolFormer, inception_v3 and mobilenet_v3_small were misplaced. Chance is that of one "
-        "place; with few cells it is high.",
+        "none of these; a transposed, mirrored or shifted grid is (see the tests). These words "
+        "were settled while 47 of the models were looked at, and then held for all: under the "
+        "first ones HF's PoolFormer, inception_v3 and mobilenet_v3_small were misplaced. Chance is "
+        "that of one place; with few cells it is high.",
     ]
 
 
