@@ -199,10 +199,10 @@ move; integrated gradients with 32 steps. Beside it the figures that were expect
 
 WHY = """Of the first 20 images alone ours are the expected figures to two digits (.30 and .33, .50
 and .53, .57 and .34), but for random signs (saliency .51, integrated gradients .67: other signs are
-drawn); over more images integrated gradients keep a little less. All images count, whether their label
-flipped or not; what a map calls important is the absolute sum over its channels, and Grad-CAM,
-taken at layer3, has 8 x 8 cells enlarged to 32 x 32, so that its top 100 are some six cells, which
-is why random signs hardly move it."""
+drawn); over more images integrated gradients keep a little less. All images count, whether their
+label flipped or not; what a map calls important is the absolute sum over its channels, and
+Grad-CAM, taken at layer3, has 8 x 8 cells enlarged to 32 x 32, so that its top 100 are some six
+cells, which is why random signs hardly move it."""
 
 
 @click.command()

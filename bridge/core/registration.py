@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args
 
 from bridge.core.tags import Axiom, Function, Kind, Requirement, Tags
 
 Word = TypeVar("Word", bound=str)
+Registered = TypeVar("Registered")
 
 NORMS = ("linf", "l2")
 OUR_NAMES = ("reference", "fused")
@@ -84,3 +86,22 @@ def _expect(word: str, known: tuple[str, ...], what: str) -> None:
     if word not in known:
         listed = ", ".join(map(repr, known))
         raise ValueError(f"{what} {word!r}: expected of {listed}")
+
+
+def named(name: Any, known: Mapping[str, Registered], what: str) -> Registered:
+    """What is registered as a `what` under a name.
+
+    Raises TypeError for what is no text, KeyError with the nearest names and all there are.
+
+    >>> named("a", {"a": 1}, "method")
+    1
+    """
+    listed = ", ".join(sorted(known))
+    if not isinstance(name, str):
+        kind = type(name).__name__
+        raise TypeError(f"expected the name of a {what}, one of {listed}; got a {kind}")
+    if name not in known:
+        near = difflib.get_close_matches(name.lower().replace("-", "_"), known)
+        hint = f"did you mean {' or '.join(near)}? There are" if near else "there are"
+        raise KeyError(f"no {what} {name!r}; {hint}: {listed}")
+    return known[name]

@@ -13,7 +13,6 @@ The decorated function becomes a `Method` and is its reference; calling the meth
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import warnings
@@ -22,7 +21,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from bridge.core.method import Method
-from bridge.core.registration import check_method, words
+from bridge.core.registration import check_method, named, words
 from bridge.core.tags import Axiom, Function, Kind, Requirement, Tags
 
 # Every module of these registers a method; plug-ins come by the entry point `bridge.methods`.
@@ -176,15 +175,7 @@ def get(name: str) -> Method:
     '|d logit_t / d x|, same shape as x (Simonyan et al. 2013).'
     """
     _load()
-    listed = ", ".join(sorted(_METHODS))
-    if not isinstance(name, str):
-        kind = type(name).__name__
-        raise TypeError(f"expected the name of a method, one of {listed}; got a {kind}")
-    if name not in _METHODS:
-        near = difflib.get_close_matches(name.lower().replace("-", "_"), _METHODS)
-        hint = f"did you mean {' or '.join(near)}? There are" if near else "there are"
-        raise KeyError(f"no method {name!r}; {hint}: {listed}")
-    return _METHODS[name]
+    return named(name, _METHODS, "method")
 
 
 def methods(kind: Kind | None = None) -> tuple[str, ...]:

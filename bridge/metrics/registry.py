@@ -11,7 +11,6 @@ def library(model, x, target, maps, *, steps): ...
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -23,7 +22,7 @@ from typing import Any, Literal, get_args
 
 from bridge.core.method import Variant
 from bridge.core.parameters import domains
-from bridge.core.registration import check_function, check_name, words
+from bridge.core.registration import check_function, check_name, named, words
 from bridge.core.tags import Function
 
 Better = Literal["higher", "lower", "neither"]
@@ -207,15 +206,7 @@ def get(name: str) -> Metric:
     'higher'
     """
     _load()
-    listed = ", ".join(metrics())
-    if not isinstance(name, str):
-        kind = type(name).__name__
-        raise TypeError(f"expected the name of a metric, one of {listed}; got a {kind}")
-    if name not in _METRICS:
-        near = difflib.get_close_matches(name.lower().replace("-", "_"), _METRICS)
-        hint = f"did you mean {' or '.join(near)}? There are" if near else "there are"
-        raise KeyError(f"no metric {name!r}; {hint}: {listed}")
-    return _METRICS[name]
+    return named(name, _METRICS, "metric")
 
 
 def metrics() -> tuple[str, ...]:
