@@ -21,7 +21,7 @@ from bridge.tables import (
     tables,
     unknown,
 )
-from bridge.tables.agreement import of_nothing
+from bridge.tables.agreement import how_many, of_nothing
 
 Metrics = Mapping[str, pd.DataFrame]
 
@@ -85,7 +85,7 @@ def verdict_sentence(run: Record, most: int | None = None) -> str:
             text += "failed"
         else:
             cause = str(row.cause or "cause not recognised").partition(":")[0].partition(". ")[0]
-            text += f"differs on {row.images} images by up to {row.gap:.1e}: {cause}"
+            text += f"differs on {how_many(row.images)} by up to {row.gap:.1e}: {cause}"
     others = 0 if most is None else len(wrong) - most
     verb = "does" if others == 1 else "do"
     return text + (f"; {others} more {verb} not, named below." if others > 0 else ".")

@@ -86,6 +86,15 @@ def _details(frame: pd.DataFrame) -> dict[tuple[str, str], str]:
     return found
 
 
+def how_many(images: int) -> str:
+    """So many images, in words.
+
+    >>> how_many(1), how_many(2)
+    ('1 image', '2 images')
+    """
+    return f"{images} image" + "s" * (images != 1)
+
+
 def _remarks(frame: pd.DataFrame) -> list[str]:
     """The disagreements, worst first, each implementation once."""
     found = frame[frame["verdict"] == "differs"].sort_values("gap", ascending=False)
@@ -93,7 +102,7 @@ def _remarks(frame: pd.DataFrame) -> list[str]:
     for method, implementation in of_nothing(frame):
         by_method.setdefault(method, []).append(implementation)
     return [
-        f"{row['implementation']}'s {row['method']} differs on {row['images']} images by up to "
+        f"{row['implementation']}'s {row['method']} differs on {how_many(row['images'])} by up to "
         f"{GAP.show(row)}: {row['cause'] or 'cause not recognised'}."
         for row in records(found.drop_duplicates(["method", "implementation"]))
     ] + [
