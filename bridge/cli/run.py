@@ -240,7 +240,7 @@ def _run(adapter: ModelAdapter, images: ImageData, given: dict[str, Any], work: 
 
 
 def report(study: Study) -> int:
-    """Say what there is of a study; returns the exit code."""
+    """Say what there is of a study, and its statistics once it is whole; returns the exit code."""
     show(str(study))
     failures, wrong = study.failures, study.disagreements
     for row in failures.head(SHOWN).to_dict("records"):
@@ -252,6 +252,9 @@ def report(study: Study) -> int:
         show(f"The proof: {len(study.proof.x)} images by all implementations, in proof/.")
     for text in wrong:
         show(f"Disagreement: {text}")
+    if study.finished and len(study.images):
+        show(f"\n{study.summary()}")
+        show(f"To look at, and to send on: gradbridge report {study.place} -o study.html")
     if wrong:
         return DISAGREE
     return FAILURES if len(failures) else 0

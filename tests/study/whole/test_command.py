@@ -44,6 +44,8 @@ def test_a_study_is_run_and_said(tmp_path: Path) -> None:
     assert "20 of 20 images, finished, 0 failures" in ended.stdout
     assert "The model gets 19 of 20 images right." in ended.stdout
     assert "The proof: 2 images by all implementations" in ended.stdout
+    assert "ACCURACY, CLEAN AND UNDER ATTACK" in ended.stdout
+    assert f"gradbridge report {tmp_path / 's'}" in ended.stdout
     assert "20 of 20 images" in ended.stderr  # progress
     assert bridge.Study.open(tmp_path / "s").finished
 
