@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from bridge.explore.seen import CHUNK, Eye
+from bridge.explore.seen import CHUNK, Eye, threads_for
 from bridge.explore.view import View
 from bridge.fused import chunk_size
 from bridge.record.record import Record
@@ -28,7 +28,7 @@ def judged(view: View, eye: Eye, compare: Compare) -> Any:
     subject = eye.subject(view)
     chosen = [name for name in (view.attribution, view.attack) if name]
     labels = None if subject.label is None and not view.aims else torch.tensor([subject.attacked])
-    with chunk_size(CHUNK):  # as in what is seen
+    with chunk_size(CHUNK), threads_for(subject.x):  # as in what is seen
         result = compare(
             subject.model,
             subject.x,

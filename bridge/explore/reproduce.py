@@ -14,7 +14,7 @@ import torch
 
 from bridge.core.registry import get
 from bridge.explore.opened import Images, Model, Opened
-from bridge.explore.seen import CHUNK, Eye, Subject, implementation
+from bridge.explore.seen import CHUNK, Eye, Subject, implementation, is_small
 from bridge.explore.view import View
 
 RUN = "c"  # what a run in memory, and its model, are called in the text
@@ -26,6 +26,8 @@ def python(view: View, eye: Eye) -> str:
     opened, subject = eye.opened, eye.subject(view)
     images = opened.images(view.model, view.data)
     lines = ["import torch", "", "import bridge", ""]
+    if is_small(subject.x):
+        lines.append("torch.set_num_threads(1)  # as the page does for small images")
     lines += _model(opened.models[view.model], view)
     lines += _image(images, view, opened.models[view.model], subject)
     lines += [
