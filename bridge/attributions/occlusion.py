@@ -235,7 +235,7 @@ def summed(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Ten
 @occlusion.variant(
     "it skips the clipped windows at the edge",
     yours="tops in range(0, H - w + 1, s)",
-    ours="ceil((H - w) / s) + 1 tops, the last window clipped",
+    ours=TOPS,
 )
 def edge_skipped(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     return _mean_fall(model, x, target, params, covered=unclipped(x, params))
@@ -251,7 +251,7 @@ def edge_skipped_and_summed(
 @occlusion.variant(
     "its windows start up to the image's edge, and more of them are clipped",
     yours="tops in range(0, H, s)",
-    ours="ceil((H - w) / s) + 1 tops, the last window clipped",
+    ours=TOPS,
 )
 def to_the_edge(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
     return _mean_fall(model, x, target, params, covered=every_start(x, params))

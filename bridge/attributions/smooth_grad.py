@@ -66,7 +66,7 @@ def replayed(asked: Sequence[Tensor], x: Tensor, **params: Any) -> dict[str, Any
     return {"noise": noise, "n_samples": noise.shape[1], "stdev": 1.0}
 
 
-NEAR = 6.0  # standard errors of a spread
+NEAR = 6.0  # standard errors of a spread, or of a mean
 UNIFORM = 2.4  # the fourth moment over the squared second: 3 of normal noise, 1.8 of uniform
 
 
@@ -106,7 +106,7 @@ def law(
         yield "it adds no noise"
         return
     middle = float(each.mean()) / (float(each.std()) / each.numel() ** 0.5)
-    if abs(middle) > 6:
+    if abs(middle) > NEAR:
         yield "its noise is not centred at 0"
     moment = float((each - each.mean()).pow(4).mean() / each.var().square())
     if moment < UNIFORM:
@@ -265,9 +265,7 @@ def deviation(sentence: str) -> Callable[[Noisy], Noisy]:
     """Register a deviation in what is averaged over the samples."""
 
     def register(gradient: Noisy) -> Noisy:
-        @smooth_grad.variant(
-            sentence, yours=gradient, ours="input_gradient(model, x + noise, target)"
-        )
+        @smooth_grad.variant(sentence, yours=gradient, ours=AVERAGED)
         def deviating(model: ModelAdapter, x: Tensor, target: Tensor, **params: Any) -> Tensor:
             samples = [gradient(model, x, target, each) for each in _samples(x, **params)]
             return torch.stack(samples).mean(0)

@@ -11,11 +11,7 @@ from bridge.attributions._attention import sized
 from bridge.attributions._baseline import baseline_images
 from bridge.attributions._blocks import blocks, given_to, giver, logits_from
 from bridge.attributions._captum import NO_TRAPEZOID, at_once
-from bridge.attributions._path import (
-    RIEMANN,
-    quadrature,
-    requires_path,
-)
+from bridge.attributions._path import RIEMANN, quadrature, requires_path
 from bridge.core.gradients import target_logits
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Baseline, Domain, GradientSteps

@@ -79,7 +79,7 @@ def complete(subject: Subject, places: list[World]) -> Mapping[str, Any]:
     if error > may + (1e-5 if subject.single else 1e-9):
         raise CheckFailed(
             f"the sum of the attributions misses f(x) - f(baseline) by {error:.2e}, that is "
-            f"{error / float(expected.abs().max()):.1%}" + (f"; it may by {may:.1e} ({why})")
+            f"{error / float(expected.abs().max()):.1%}" + f"; it may by {may:.1e} ({why})"
         )
     return {"error": error, "may be": may}
 

@@ -73,7 +73,7 @@ def edit_of_start(subject: Subject, sentence: str) -> Edit | None:
         noise = (
             "uniform(-epsilon, epsilon)"
             if subject.method.norm == "linf"
-            else ("epsilon * a uniform point of the unit ball")
+            else "epsilon * a uniform point of the unit ball"
         )
         start = f"x_0 = clip(x + {noise})"
         return Edit(sentence.removeprefix("it "), start, f"start at {start}")

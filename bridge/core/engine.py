@@ -19,6 +19,7 @@ from bridge.core.kinds import eagerly, is_scripted
 from bridge.core.method import Method, accepts, name_of, several, sizes
 from bridge.core.model import ModelAdapter, logits_of
 from bridge.core.output import (
+    as_one,
     check_output,
     is_ours,
     not_finite,
@@ -161,16 +162,11 @@ def execute(
     if getattr(function, "takes_several", False):
         return call(given, seed, passes, watch)
     runs = [call({**given, "epsilon": each}, seed, passes, watch) for each in given["epsilon"]]
-    return Run(
-        method.name,
-        implementation,
-        given,
+    return as_one(
+        runs,
         torch.stack([run.output for run in runs]),
-        sum(run.seconds for run in runs),
-        sum(run.forwards for run in runs),
-        sum(run.backwards for run in runs),
-        together([run.details for run in runs]),
-        tuple(dict.fromkeys(each for run in runs for each in run.noticed)),
+        params=given,
+        details=together([run.details for run in runs]),
     )
 
 

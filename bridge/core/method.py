@@ -267,6 +267,11 @@ class Method:
 
         return register
 
+    @property
+    def quickest(self) -> str:
+        """Which of our implementations takes the fewest passes: "fused" where there is one."""
+        return "fused" if self.fast else "reference"
+
     def variant(
         self,
         sentence: str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from bridge.core.examine import bad_logits, no_logits
 from bridge.core.method import Fused, Method, Served, several
 from bridge.core.model import ModelAdapter
 from bridge.core.tags import Function
-from bridge.core.types import BridgeWarning, Failure
+from bridge.core.types import BridgeWarning, Failure, Run
 
 
 def is_ours(method: Method, function: Function) -> bool:
@@ -79,6 +80,22 @@ def together(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The details of several runs: tensors of one shape stacked, all else as lists."""
     names = list(dict.fromkeys(name for each in details for name in each))
     return {name: _stacked([each.get(name) for each in details]) for name in names}
+
+
+def as_one(runs: Sequence[Run], output: Tensor, **changes: Any) -> Run:
+    """Several runs as one with this output, with what they took and noticed together.
+
+    It is the first but for that, and for `changes`.
+    """
+    return replace(
+        runs[0],
+        output=output,
+        seconds=sum(run.seconds for run in runs),
+        forwards=sum(run.forwards for run in runs),
+        backwards=sum(run.backwards for run in runs),
+        noticed=tuple(dict.fromkeys(each for run in runs for each in run.noticed)),
+        **changes,
+    )
 
 
 def _stacked(values: list[Any]) -> Any:

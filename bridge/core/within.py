@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bridge.core.model import ModelAdapter, wrap
-from bridge.core.output import together
+from bridge.core.output import as_one, together
 from bridge.core.types import Run, Unsupported
 
 
@@ -89,16 +89,11 @@ def attacked(
         runs = [attack(i, i + 1) for i in range(n)]
     # What a random start left outside was seen by no model.
     output = torch.cat([run.output for run in runs], -4)
-    return Run(
-        runs[0].method,
-        runs[0].implementation,
-        {**runs[0].params, "mask": mask},
+    return as_one(
+        runs,
         torch.where(mask[:, None], output, x),
-        sum(run.seconds for run in runs),
-        sum(run.forwards for run in runs),
-        sum(run.backwards for run in runs),
-        runs[0].details if len(runs) == 1 else together([run.details for run in runs]),
-        tuple(dict.fromkeys(each for run in runs for each in run.noticed)),
+        params={**runs[0].params, "mask": mask},
+        details=runs[0].details if len(runs) == 1 else together([run.details for run in runs]),
     )
 
 

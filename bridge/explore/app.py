@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -39,6 +39,7 @@ from bridge.visualize.heatmap import as_rgb
 ASKED = 64_000  # bytes of a request that is no image
 THUMBNAIL = 96  # pixels
 SCRIPTS = ("page", "show", "state", "draw", "controls", "server")
+LOOKS = ("image", "clean", "attacked", "covered")  # what the eye shows of a view
 FILES = {
     "": ("page.html", "text/html"),
     "page.css": ("page.css", "text/css"),
@@ -88,9 +89,8 @@ class Server:
         kind = f"thumbnail {asked.get('data')} {asked.get('index')}"
         return Response(await self._run(request, kind, work), media_type="image/png")
 
-    async def look(self, request: Request) -> Response:
+    async def look(self, what: str, request: Request) -> Response:
         """The image, the clean map, the attack, the cover: arrays with their facts."""
-        what = request.path_params["what"]
         asked, view = await self._asked(request)
         work = partial(getattr(self.eye, what), view)
         return _block(await self._run(request, what, work, asked))
@@ -182,24 +182,10 @@ def app(opened: Opened, begins: View | None, compare: Compare, token: str, port:
         Route("/reproduce", server.reproduce, methods=["POST"]),
         Route("/check", server.check, methods=["POST"]),
         Route("/save", server.save, methods=["POST"]),
-        Route("/{what}", _only(server.look), methods=["POST"]),
     ]
+    routes += [Route(f"/{what}", partial(server.look, what), methods=["POST"]) for what in LOOKS]
     handlers: dict[Any, Any] = {HTTPException: _said}
     return Guard(Starlette(routes=routes, exception_handlers=handlers), token, port)
-
-
-LOOKS = ("image", "clean", "attacked", "covered")
-
-
-def _only(
-    look: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def checked(request: Request) -> Response:
-        if request.path_params["what"] not in LOOKS:
-            raise HTTPException(404, "there is no such address")
-        return await look(request)
-
-    return checked
 
 
 async def _said(request: Request, error: HTTPException) -> Response:

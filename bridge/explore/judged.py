@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 
-from bridge.explore.seen import CHUNK, Eye, threads_for
+from bridge.explore.calls import CHUNK, threads_for
+from bridge.explore.seen import Eye
 from bridge.explore.view import View
 from bridge.fused import chunk_size
 from bridge.record.record import Record
 
 NOTE = "explore"  # the key of the manifest that says what was seen
-
-
 # `bridge.compare`, which lies above this package and is handed in.
 Compare = Callable[..., Any]
 
@@ -68,9 +67,14 @@ def lights(result: Record, matrix: Any) -> dict[str, Any]:
     """Of each method its implementations' verdicts, and what failed."""
     failures = result.failures[["method", "implementation", "message"]].to_dict("records")
     return {
-        "verdicts": {
-            method: {name: verdict for name, verdict in row.items() if verdict}
-            for method, row in matrix.to_dict("index").items()
-        },
+        "verdicts": by_method(matrix),
         "failures": [each for each in failures if each["method"]],
+    }
+
+
+def by_method(matrix: Any) -> dict[str, Any]:
+    """Of each method of a verdict matrix the implementations that have a verdict, with it."""
+    return {
+        method: {name: verdict for name, verdict in row.items() if verdict}
+        for method, row in matrix.to_dict("index").items()
     }

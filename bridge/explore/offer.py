@@ -7,6 +7,7 @@ from typing import Any
 from bridge.core.preflight import check_needs
 from bridge.core.registry import get, methods
 from bridge.explore.controls import controls
+from bridge.explore.judged import by_method
 from bridge.explore.seen import Eye
 from bridge.explore.view import View, beginning
 from bridge.tables.agreement import verdict_matrix
@@ -86,8 +87,4 @@ def _called(eye: Eye, key: str) -> str:
 
 def _verdicts(record: Any) -> dict[str, Any]:
     """A run's own, which were judged with its own parameters."""
-    matrix = verdict_matrix(record.agreement, record.failures)
-    return {
-        method: {name: verdict for name, verdict in row.items() if verdict}
-        for method, row in matrix.to_dict("index").items()
-    }
+    return by_method(verdict_matrix(record.agreement, record.failures))

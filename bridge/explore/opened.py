@@ -19,7 +19,7 @@ from bridge.core.model import ModelAdapter, wrap
 from bridge.core.resizing import Resizing
 from bridge.load import ImageData, at_own_size, fitted, load_model
 from bridge.load.fitting import channels_of
-from bridge.load.images import Pixels, decoded
+from bridge.load.images import Pixels, decoded, in_colour
 from bridge.record.record import Record
 from bridge.zoo import ZOO
 
@@ -169,7 +169,7 @@ class Opened:
         """A dropped image as `file:` gives it, at the size of the model's other images."""
         name, pixels = self.uploads[key]
         adapter = self.model(model)
-        colour = pixels.repeat(3, axis=0) if len(pixels) == 1 else pixels
+        colour = in_colour(pixels)
         gray = 1 if channels_of(adapter) == 1 else None
         source = f"file:{name}"
         data = ImageData(

@@ -1,6 +1,6 @@
 """What is seen, as text that computes it again: Python, and a command.
 
-Both make the very calls that `bridge.explore.seen` makes, so their numbers are the page's own, to
+Both make the very calls of `bridge.explore.calls`, so their numbers are the page's own, to
 the bit (on the same machine, with the same number of threads).
 """
 
@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from bridge.core.registry import get
+from bridge.explore.calls import CHUNK, is_small
 from bridge.explore.opened import Images, Model, Opened
-from bridge.explore.seen import CHUNK, Eye, Subject, implementation, is_small
+from bridge.explore.seen import Eye, Subject
 from bridge.explore.view import View
 
 RUN = "c"  # what a run in memory, and its model, are called in the text
@@ -65,7 +66,7 @@ def python(view: View, eye: Eye) -> str:
 
 
 def _call(name: str, method: str, view: View, x: str, classes: str) -> str:
-    given: dict[str, Any] = {"implementation": implementation(get(method)), **view.given(method)}
+    given: dict[str, Any] = {"implementation": get(method).quickest, **view.given(method)}
     if view.seed:
         given["seed"] = view.seed
     listed = "".join(f", {key}={value!r}" for key, value in given.items())

@@ -1,7 +1,7 @@
 """What a view shows: the numbers and the arrays, by the engine, each piece computed once.
 
 The clean map, the attacked image and its map are pieces of their own, so that a slider of one
-leaves the others. `bridge.explore.reproduce` writes the same calls as text.
+leaves the others.
 """
 
 from __future__ import annotations
@@ -9,33 +9,25 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from bridge.core.engine import run
 from bridge.core.gradients import predicted
-from bridge.core.method import Method
 from bridge.core.model import ModelAdapter
-from bridge.core.state import frozen, settings
 from bridge.core.types import Run
+from bridge.explore.calls import called, logits_of
 from bridge.explore.opened import Opened
 from bridge.explore.view import View
-from bridge.fused import chunk_size
-from bridge.metrics import similarity as measures
+from bridge.metrics.robustness import looked, shifts
 from bridge.tables import epsilon_text
 from bridge.visualize.heatmap import limit
 
 PIECES = 24  # that are kept
 TOP = 3  # classes that are listed
-# Images at once inside of a method: measured sizes may differ from process to process, and with
-# them the last bits of what is seen.
-CHUNK = 16
-SMALL = 3 * 64 * 64  # numbers of an image
 
 Found = TypeVar("Found")
 
@@ -208,51 +200,6 @@ class Eye:
         return found
 
 
-def implementation(method: Method) -> str:
-    """The fast one, the reference where there is none."""
-    return "fused" if method.fast else "reference"
-
-
-def called(method: Method, view: View, model: ModelAdapter, x: Tensor, classes: Tensor) -> Run:
-    """One method with the view's parameters."""
-    with chunk_size(CHUNK), threads_for(x):
-        return run(
-            method.name,
-            model,
-            x,
-            classes,
-            implementation=implementation(method),
-            seed=view.seed,
-            **view.given(method.name),
-        )
-
-
-def is_small(x: Tensor) -> bool:
-    """Whether images (n, c, h, w) are so small that one thread is the quickest."""
-    return x[0].numel() <= SMALL
-
-
-@contextmanager
-def threads_for(x: Tensor) -> Iterator[None]:
-    """One thread for one small image: several wait for each other longer than they compute.
-
-    Forty steps of PGD on a 28-pixel image take a third of the time so, on two cores.
-    """
-    with settings():
-        if is_small(x):
-            torch.set_num_threads(1)
-        yield
-
-
-@torch.inference_mode(False)
-@torch.no_grad()
-def logits_of(model: ModelAdapter, x: Tensor) -> Tensor:
-    """What the model says of images, (n, classes)."""
-    with frozen(model), threads_for(x):
-        logits: Tensor = model(x)
-        return logits
-
-
 def covered(x: Tensor, view: View) -> Tensor:
     """The image with the view's square covered. Raises ValueError where it has none."""
     if view.cover is None:
@@ -264,17 +211,12 @@ def covered(x: Tensor, view: View) -> Tensor:
 
 
 def shift(clean: Tensor, moved: Tensor, x: Tensor) -> dict[str, float]:
-    """How alike two maps (1, c, h, w) of image x are: the measures of the `shift` table, and SSIM.
+    """How alike two maps (1, c, h, w) of image x are, as `robustness` measures it.
 
     nan where a map is constant.
     """
-    size = int(x.shape[2]), int(x.shape[3])
-    a, b = (measures.importance(each, size) for each in (clean, moved))
-    return {
-        "spearman": float(measures.spearman(measures.ranks(a), measures.ranks(b))),
-        "top10_iou": float(measures.top_k_iou(a, b)),
-        "ssim": float(measures.ssim(a, b)),
-    }
+    found = shifts(looked(clean, x), looked(moved, x))
+    return {name: float(found[name]) for name in ("spearman", "top10_iou", "ssim")}
 
 
 def classes_of(logits: Tensor, subject: Subject) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from bridge.explore.judged import Compare
-from bridge.explore.opened import Opened
+from bridge.explore.opened import Model, Opened
 from bridge.explore.view import View
 from bridge.load.models import missing
 
@@ -121,15 +121,12 @@ def opened_run(run: Any, folder: str = "", model: Any = None, *, adapter: Any = 
     `model` is how to load it, or `adapter` the model itself, where the run's name of it is none
     that `load_model` knows.
     """
-    from bridge.explore.opened import Model
-
     name = str(run.manifest["model"]["name"])
     if adapter is not None:
         return Opened(Model(name, given=adapter), run=run, folder=folder)
     if model is None:
-        device = "cpu"
         dtype = str(run.manifest["model"]["dtype"] or "torch.float32").removeprefix("torch.")
-        model = Model(name, {"device": device}, dtype)
+        model = Model(name, {"device": "cpu"}, dtype)
     try:
         model.load()
     except ValueError as error:

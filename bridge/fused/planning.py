@@ -38,7 +38,7 @@ class Task:
     @property
     def implementation(self) -> str:
         """Which implementation runs."""
-        return "fused" if self.method.fast else "reference"
+        return self.method.quickest
 
     @property
     def copies(self) -> int:

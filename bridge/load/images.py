@@ -50,6 +50,11 @@ def read_image(path: Path) -> Pixels:
         raise Unreadable(f"{path} is not a readable image ({error})") from error
 
 
+def in_colour(pixels: Pixels) -> Pixels:
+    """The pixels (c, h, w) with a gray channel repeated, as models of colour take them."""
+    return pixels.repeat(3, axis=0) if len(pixels) == 1 else pixels
+
+
 def decoded(file: IO[bytes], where: str, most: int | None = None) -> Pixels:
     """The pixels in an open file, as `read_image`; `most` limits them before they are decoded.
 

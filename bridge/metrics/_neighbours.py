@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -13,6 +15,7 @@ from bridge.core.method import Method
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Domain
 from bridge.core.registry import get, methods
+from bridge.core.types import Run
 from bridge.fused.planning import Plan, task_of
 from bridge.metrics.explanation_attack import attack_explanation
 
@@ -43,15 +46,18 @@ def neighbours(
     both `samples` means nothing. Raises ValueError for `noise` beside an attack.
     """
     if perturbation == "uniform":
-        if noise is None:
-            noise = radius * (2 * torch.rand(samples, *x.shape, dtype=x.dtype, device=x.device) - 1)
-        return [x + each for each in noise]
+        return [x + each for each in (drawn(x, radius, samples) if noise is None else noise)]
     if noise is not None:
         raise ValueError(f'noise is for perturbation="uniform", not for {perturbation!r}')
     if perturbation == "explanation":
         seed = int(torch.randint(2**31, ()))
         return [attack_explanation(model, x, target, epsilon=radius, seed=seed).images]
     return [attacked(method, model, x, target, radius) for method in gradient_attacks()]
+
+
+def drawn(x: Tensor, radius: float, samples: int) -> Tensor:
+    """Uniform noise within `radius` for images x, (samples, n, c, h, w)."""
+    return radius * (2 * torch.rand(samples, *x.shape, dtype=x.dtype, device=x.device) - 1)
 
 
 def explained(
@@ -108,7 +114,11 @@ def one_step() -> Method:
 def attacked(
     method: Method, model: ModelAdapter, x: Tensor, labels: Tensor, epsilon: float
 ) -> Tensor:
-    """What an attack returns at this epsilon, by its quickest implementation of ours."""
-    by = "fused" if method.fast else "reference"
-    params = method.bind({"epsilon": epsilon})
-    return execute(method, method.function(by), by, model, x, labels, params, 0).output
+    """What an attack returns at this epsilon, by our quickest implementation."""
+    return running(method, epsilon)(model, x, labels).output
+
+
+def running(method: Method, epsilon: float) -> Callable[..., Run]:
+    """An attack at this epsilon by our quickest implementation, as f(model, x, labels)."""
+    by, params = method.quickest, method.bind({"epsilon": epsilon})
+    return partial(execute, method, method.function(by), by, params=params, seed=0)

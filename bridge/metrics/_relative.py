@@ -34,6 +34,11 @@ def relative(before: Tensor, after: Tensor) -> Tensor:
     return torch.where(there, (before - after) / before.where(there, 1.0), 0.0).norm(dim=1)
 
 
+def absolute(before: Tensor, after: Tensor) -> Tensor:
+    """|before - after|_2 of each image, (n,) float64."""
+    return (before - after).double().flatten(1).norm(dim=1)
+
+
 def largest(values: Tensor) -> Tensor:
     """The largest over neighbours (k, n) that is no NaN; NaN where all are."""
     found = values.nan_to_num(-torch.inf, torch.inf).amax(0)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from bridge.core.engine import execute
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Domain, LinfSize
 from bridge.core.registry import get
 from bridge.core.within import attacked
 from bridge.fused.planning import Plan, task_of
 from bridge.metrics._curve import Curve
-from bridge.metrics._neighbours import one_step
+from bridge.metrics._neighbours import one_step, running
 from bridge.metrics._pixels import pixel_values, positions
 from bridge.metrics._score import Score, scores
 from bridge.metrics.registry import metric
@@ -57,9 +55,7 @@ def adversarial_deletion(
     method = one_step() if attack is None else get(attack)
     if method.kind != "attack":
         raise ValueError(f"attack={attack!r} is no attack")
-    by = "fused" if method.fast else "reference"
-    params = method.bind({"epsilon": epsilon})
-    call = partial(execute, method, method.function(by), by, params=params, seed=0)
+    call = running(method, epsilon)
     place = positions(pixel_values(maps, x))
     pixels = place[0].numel()
     shown = [x]

@@ -54,9 +54,14 @@ def _adapter(shuffled: Any, model: ModelAdapter) -> ModelAdapter:
     if not isinstance(shuffled, torch.nn.Module):
         kind = type(shuffled).__name__
         raise TypeError(f"shuffled must be a model, as the one that is explained, got a {kind}")
-    found = wrap(shuffled, bounds=model.bounds, layer=model.layer, reshape=model.reshape)
-    found.mean, found.std = model.mean, model.std
-    return found
+    return wrap(
+        shuffled,
+        mean=model.mean,
+        std=model.std,
+        bounds=model.bounds,
+        layer=model.layer,
+        reshape=model.reshape,
+    )
 
 
 @data_randomisation.variant("it compares the signs too (cosine), not what both call important")

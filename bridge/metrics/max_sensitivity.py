@@ -10,7 +10,7 @@ from torch import Tensor
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Draw, Samples
 from bridge.core.types import Unsupported
-from bridge.metrics._neighbours import Perturbation, Radius, explained, made, neighbours
+from bridge.metrics._neighbours import Perturbation, Radius, drawn, explained, made, neighbours
 from bridge.metrics.measure import Explainer
 from bridge.metrics.registry import metric
 
@@ -71,7 +71,7 @@ def captum(
     if perturbation != "uniform":
         raise Unsupported("Captum's sensitivity_max perturbs by noise alone")
     if noise is None:
-        noise = radius * (2 * torch.rand(samples, *x.shape, dtype=x.dtype, device=x.device) - 1)
+        noise = drawn(x, radius, samples)
     left = iter(noise)
 
     def perturbed(inputs: Tensor) -> Tensor:

@@ -187,7 +187,7 @@ class Explainer:
         if method.kind != "attribution":
             raise ValueError(f"{method.name} is an attack: expected an attribution, for its maps")
         check_needs(method, model, x)
-        by = "fused" if method.fast else "reference"
+        by = method.quickest
         params = method.bind(self._params)
         run = execute(method, method.function(by), by, model, x, target, params, self._seed)
         if model is not self._model:

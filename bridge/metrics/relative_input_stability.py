@@ -11,7 +11,7 @@ from torch import Tensor
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Draw, Samples
 from bridge.metrics._neighbours import Perturbation, Radius, explained, made
-from bridge.metrics._relative import Floor, relative, stability
+from bridge.metrics._relative import Floor, absolute, relative, stability
 from bridge.metrics.measure import Explainer
 from bridge.metrics.registry import metric
 
@@ -64,10 +64,6 @@ def _of_the_whole(before: Tensor, after: Tensor) -> Tensor:
     return (before - after).norm(dim=1) / before.norm(dim=1)
 
 
-def _absolute(before: Tensor, after: Tensor) -> Tensor:
-    return (before - after).double().flatten(1).norm(dim=1)
-
-
 @relative_input_stability.variant("x' that change the prediction count too")
 def flipped(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Tensor:
     return stability(model, x, target, maps, _of_the_image, flipped=True, **params)
@@ -98,7 +94,7 @@ def whole(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params
 def map_absolute(
     model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any
 ) -> Tensor:
-    return stability(model, x, target, maps, _of_the_image, moved=_absolute, **params)
+    return stability(model, x, target, maps, _of_the_image, moved=absolute, **params)
 
 
 @relative_input_stability.variant("the change of the image is not relative to the image")
@@ -106,7 +102,7 @@ def image_absolute(
     model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any
 ) -> Tensor:
     def of_the_image(x: Tensor, near: Tensor, *_: Tensor) -> Tensor:
-        return _absolute(x, near)
+        return absolute(x, near)
 
     return stability(model, x, target, maps, of_the_image, **params)
 
@@ -114,13 +110,10 @@ def image_absolute(
 @relative_input_stability.variant("it divides by the map's values, but at least by 0.001")
 def clipped(model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any) -> Tensor:
     # The authors' first code does: it makes 0.001 of every negative value.
-    def moved(before: Tensor, after: Tensor) -> Tensor:
-        return _clipped(before, after)
-
     def of_the_image(x: Tensor, near: Tensor, *_: Tensor) -> Tensor:
         return _clipped(x, near)
 
-    return stability(model, x, target, maps, of_the_image, moved=moved, **params)
+    return stability(model, x, target, maps, of_the_image, moved=_clipped, **params)
 
 
 def _clipped(before: Tensor, after: Tensor) -> Tensor:

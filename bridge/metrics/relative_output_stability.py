@@ -10,7 +10,7 @@ from torch import Tensor
 from bridge.core.model import ModelAdapter
 from bridge.core.parameters import Draw, Samples
 from bridge.metrics._neighbours import Perturbation, Radius, explained, made
-from bridge.metrics._relative import Floor, relative, stability
+from bridge.metrics._relative import Floor, absolute, relative, stability
 from bridge.metrics.measure import Explainer
 from bridge.metrics.registry import metric
 
@@ -94,7 +94,4 @@ def logits_relative(
 def map_absolute(
     model: ModelAdapter, x: Tensor, target: Tensor, maps: Tensor, **params: Any
 ) -> Tensor:
-    def moved(before: Tensor, after: Tensor) -> Tensor:
-        return (before - after).double().flatten(1).norm(dim=1)
-
-    return stability(model, x, target, maps, _of_logits, moved=moved, **params)
+    return stability(model, x, target, maps, _of_logits, moved=absolute, **params)

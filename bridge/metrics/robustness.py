@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -100,7 +101,13 @@ class Noise:
     def __init__(self, model: ModelAdapter, x: Tensor, target: Tensor, seed: int) -> None:
         self.model, self.x, self.target, self.seed = model, x, target, seed
         self.predicted, _ = classify(model, x)
+        self._controls = [m for m in map(get, methods("attack")) if m.tags.control]
         self._known: dict[Any, dict[str, Looked]] = {}
+
+    @cached_property
+    def _drawn(self) -> Tensor:
+        """What the first control adds to the images."""
+        return attacked(self._controls[0], self.model, self.x, self.target, 1 / 255) - self.x
 
     def maps(
         self, attack: Method, epsilon: float | None, delta: Tensor, wanted: Params
@@ -109,13 +116,12 @@ class Noise:
 
         Empty where nothing is registered that ignores the model.
         """
-        controls = [m for m in map(get, methods("attack")) if m.tags.control]
-        if not controls:
+        if not self._controls:
             return {}
         key = (attack.norm, epsilon)
         if epsilon is None or key not in self._known:
             length = l2_norm if attack.norm == "l2" else linf_norm
-            drawn = attacked(controls[0], self.model, self.x, self.target, 1 / 255) - self.x
+            drawn = self._drawn
             size = length(delta) if epsilon is None else torch.full_like(length(drawn), epsilon)
             scaled = drawn * per_image(size / length(drawn).clamp(min=TINY), drawn)
             images = (self.x + scaled).clamp(*self.model.bounds)

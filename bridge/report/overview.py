@@ -69,11 +69,15 @@ def _worst(run: Record) -> dict[tuple[str | None, float], tuple[float, str]]:
         epsilon = stated(row["epsilon"])
         if row["images"] < images or not row["correct"] or epsilon == 0:
             continue
-        left = row["correct"] / row["images"] * (1 - row["success"])
         key = (row["norm"], math.inf if epsilon is None else epsilon)
-        found[key] = min(found.get(key, (math.inf, "")), (left, row["method"]))
+        found[key] = min(found.get(key, (math.inf, "")), (_left(row), row["method"]))
     sized = {key: value for key, value in found.items() if not math.isinf(key[1])}
     return sized or found
+
+
+def _left(row: Mapping[str, Any]) -> float:
+    """The share of all images that are right, and still are after an attack."""
+    return float(row["correct"] / row["images"] * (1 - row["success"]))
 
 
 def verdicts(view: View) -> dict[str, Any]:
@@ -111,8 +115,7 @@ def remaining(run: Record) -> dict[str, Any]:
     for row in records(run.attacks):
         if row["correct"]:  # the first of each attack and size gave the results
             size = epsilon_text(row["epsilon"], row["norm"])
-            share = row["correct"] / row["images"] * (1 - row["success"])
-            left.setdefault(f"{row['method']}, {size}", share)
+            left.setdefault(f"{row['method']}, {size}", _left(row))
     return {"bars": bars(kept(run), left)} if left else {}
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bridge.core.method import Method, several
+from bridge.core.output import as_one
 from bridge.core.preflight import check_needs
 from bridge.core.types import Failure, Run
 from bridge.fused.many import many_quietly
@@ -178,15 +179,7 @@ def _joined(runs: list[Run], axis: int) -> Run:
     """The runs of several parts of the images as one; `axis` is that of the images."""
     if len(runs) == 1:
         return runs[0]
-    return replace(
-        runs[0],
-        output=torch.cat([run.output for run in runs], axis),
-        seconds=sum(run.seconds for run in runs),
-        forwards=sum(run.forwards for run in runs),
-        backwards=sum(run.backwards for run in runs),
-        details={},
-        noticed=tuple(dict.fromkeys(each for run in runs for each in run.noticed)),
-    )
+    return as_one(runs, torch.cat([run.output for run in runs], axis), details={})
 
 
 def first_number(evidence: Evidence, cell: Cell) -> str:

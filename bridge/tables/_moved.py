@@ -9,6 +9,9 @@ from bridge.core.method import Method
 from bridge.core.registry import get, methods
 from bridge.metrics.robustness import Noise, looked, moved
 from bridge.tables._evidence import Evidence
+from bridge.tables._table import ROUNDING, Column
+
+SPEARMAN = Column("spearman", format=".2f", span=(-1, 1), low=-1 - ROUNDING, high=1 + ROUNDING)
 
 
 def moved_rows(evidence: Evidence) -> list[dict[str, Any]]:

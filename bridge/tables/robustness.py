@@ -9,10 +9,9 @@ import pandas as pd
 
 from bridge.metrics.similarity import TOP
 from bridge.tables import EPSILON, ROUNDING, Column, Evidence, Frames, View, records, table
-from bridge.tables._moved import is_control, moved_rows
+from bridge.tables._moved import SPEARMAN, is_control, moved_rows
 
 GROUPS = ("kept", "flipped", "noise")
-SPEARMAN = Column("spearman", format=".2f", span=(-1, 1), low=-1 - ROUNDING, high=1 + ROUNDING)
 # What a page tells of a cell besides.
 MEASURES = (
     SPEARMAN,

@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from bridge.tables import EPSILON, ROUNDING, Column, Evidence, Frames, View, records, table
-from bridge.tables._moved import is_control, moved_rows
+from bridge.tables import EPSILON, Column, Evidence, Frames, View, records, table
+from bridge.tables._moved import SPEARMAN, is_control, moved_rows
 
-SPEARMAN = Column("spearman", format=".2f", span=(-1, 1), low=-1 - ROUNDING, high=1 + ROUNDING)
 IOU = Column("top10_iou", heading="top-10% iou", format=".2f", low=0, high=1)
 
 shift = table(

@@ -69,8 +69,12 @@ def make(method: Method, network: str, number: int, params: Mapping[str, Any]) -
     single = gap(subject.reference(world.single()))
     # The zeros by cancellation of coarse weights would not survive a nudge: there sums are taken in
     # another order, and in float32.
-    other = adapter(network, weights(network), REVERSED) if coarse else nudged(model)
-    moved = gap(subject.reference(replace(world, model=other)))
+    others = (
+        [adapter(network, weights(network), REVERSED)]
+        if coarse
+        else [nudged(model), nudged(model, -1)]
+    )
+    moved = max(gap(subject.reference(replace(world, model=other))) for other in others)
     exact = coarse and moved == single == 0
     if coarse and single > DECIDED:
         moved = max(moved, single)

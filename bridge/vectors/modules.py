@@ -242,16 +242,17 @@ def weights(name: str) -> dict[str, Array]:
     return spread_logits(name, initial_weights(name), logits)
 
 
-def nudged(model: ModelAdapter) -> ModelAdapter:
-    """The same with each channel's weights moved in the 11th digit.
+def nudged(model: ModelAdapter, way: int = 1) -> ModelAdapter:
+    """The same with each channel's weights moved in the 11th digit, one way (1) or the other (-1).
 
-    Zeros and equal values stay what they are; values that are nearly equal change places.
+    Zeros and equal values stay what they are; values that are nearly equal change places, in one
+    of the two ways: which of them is larger is the processor's rounding.
     """
     moved, draws = copy.deepcopy(model), random.Random("nudge")
     with torch.no_grad():
         for module in moved.modules():
             if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
-                factor = torch.tensor(1 + NUDGE * numbers(draws, (len(module.weight),), 12))
+                factor = torch.tensor(1 + way * NUDGE * numbers(draws, (len(module.weight),), 12))
                 for parameter in module.parameters():
                     parameter.mul_(factor.view(-1, *[1] * (parameter.ndim - 1)))
     return moved

@@ -49,7 +49,11 @@ def test_every_method_has_cases_or_a_reason_and_all_is_small(answers_only):
     assert set(blocks.names()) <= {*index["cases"], *index["left_out"]}
     assert min(index["cases"].values()) >= 5
     assert sum(index["cases"].values()) >= 220
-    assert len([name for name in index["left_out"] if "/" in name]) <= 2
+    # Gauss-Legendre points and a trapezoid's, at which a ReLU sees a zero by cancellation.
+    assert {name.split("/")[0] for name in index["left_out"] if "/" in name} <= {
+        "integrated_gradients"
+    }
+    assert len([name for name in index["left_out"] if "/" in name]) <= 3
     assert sum(told["bytes"] for told in index["files"].values()) < 3e6
 
 

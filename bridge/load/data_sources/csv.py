@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from bridge.load.data import ImageData, Request, data_source
-from bridge.load.images import Pixels, read_image
+from bridge.load.images import Pixels, in_colour, read_image
 from bridge.load.labels import numbered
 
 PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "image_path")
@@ -35,8 +35,7 @@ def csv(request: Request) -> ImageData:
 
     def read(index: int) -> tuple[Pixels, int]:
         path, text = pairs[index]
-        pixels = read_image(path)
-        return (pixels.repeat(3, axis=0) if len(pixels) == 1 else pixels), number[text]
+        return in_colour(read_image(path)), number[text]
 
     return ImageData(
         request.source,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.load.data import ImageData, Request, data_source
-from bridge.load.images import Pixels, read_image
+from bridge.load.images import Pixels, in_colour, read_image
 
 
 @data_source("file")
@@ -14,8 +14,7 @@ def file(request: Request) -> ImageData:
         raise ValueError(f"{path} is not a file")
 
     def read(index: int) -> tuple[Pixels, None]:
-        pixels = read_image(path)
-        return (pixels.repeat(3, axis=0) if len(pixels) == 1 else pixels), None
+        return in_colour(read_image(path)), None
 
     return ImageData(
         request.source, 1, read, request.class_names, labelled=False, name=lambda index: str(path)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bridge.load.data import ImageData, Request, data_source
-from bridge.load.images import SUFFIXES, Pixels, read_image
+from bridge.load.images import SUFFIXES, Pixels, in_colour, read_image
 from bridge.load.labels import numbered
 from bridge.load.names_of_files import FileNames
 from bridge.load.sampling import ranks
@@ -79,8 +79,7 @@ def _of_files(
         return None if labels is None else int(labels[place(index)])
 
     def read(index: int) -> tuple[Pixels, int | None]:
-        pixels = read_image(Path(path(index)))
-        return (pixels.repeat(3, axis=0) if len(pixels) == 1 else pixels), label(index)
+        return in_colour(read_image(Path(path(index)))), label(index)
 
     shown = class_names or request.class_names
     return ImageData(request.source, len(names), read, shown, labels is not None, path, label=label)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from bridge.load.data import ImageData, Request, data_source
-from bridge.load.images import Pixels, Unreadable, pixels_of
+from bridge.load.images import Pixels, Unreadable, in_colour, pixels_of
 from bridge.load.labels import numbered
 
 LABELS = ("label", "labels", "class", "target")
@@ -60,8 +60,7 @@ def hf(request: Request) -> ImageData:
             raise Unreadable(f"{where.format(index)} cannot be read ({error})") from error
         if not isinstance(image, Image.Image):
             raise Unreadable(f"{where.format(index)} is a {type(image).__name__}, no image")
-        pixels = pixels_of(image, where.format(index))
-        return (pixels.repeat(3, axis=0) if len(pixels) == 1 else pixels), label(index)
+        return in_colour(pixels_of(image, where.format(index))), label(index)
 
     named = tuple(features[column].names) if column in classes else None
     return ImageData(request.source, len(rows), read, named, column is not None, label=label)

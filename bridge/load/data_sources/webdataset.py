@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bridge.load.data import ImageData, Request, data_source
-from bridge.load.images import SUFFIXES, Pixels, Unreadable, decoded
+from bridge.load.images import SUFFIXES, Pixels, Unreadable, decoded, in_colour
 from bridge.load.labels import numbered
 from bridge.load.names_of_files import FileNames
 
@@ -37,8 +37,7 @@ def webdataset(request: Request) -> ImageData:
         return number[index.texts[place]] if labelled else None
 
     def read(place: int) -> tuple[Pixels, int | None]:
-        pixels = index.pixels(place)
-        return (pixels.repeat(3, axis=0) if len(pixels) == 1 else pixels), label(place)
+        return in_colour(index.pixels(place)), label(place)
 
     shown = names or request.class_names
     return ImageData(request.source, len(index), read, shown, labelled, index.called, label=label)
