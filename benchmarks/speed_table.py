@@ -34,14 +34,17 @@ def in_turns(calls: Calls, x: Tensor, rounds: int, *, warm: bool = True) -> dict
     return interleaved(timed, rounds)
 
 
-def ratio(times: dict[str, list[float]], ours: str, theirs: str) -> tuple[float, str]:
+def quartiles(times: dict[str, list[float]], ours: str, theirs: str) -> tuple[float, float, float]:
+    """Of the ratios of times taken one after the other; the ends in place of too few's."""
     values = [a / b for a, b in zip(times[ours], times[theirs], strict=True)]
-    middle = statistics.median(values)
-    low, high = (
-        (min(values), max(values))
-        if len(values) < 4
-        else statistics.quantiles(values, n=4, method="inclusive")[::2]
-    )
+    if len(values) < 4:
+        return min(values), statistics.median(values), max(values)
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
+def ratio(times: dict[str, list[float]], ours: str, theirs: str) -> tuple[float, str]:
+    low, middle, high = quartiles(times, ours, theirs)
     return middle, f"{low:.2f} to {high:.2f}"
 
 

@@ -255,10 +255,10 @@ def test_chunks_of_gradients_follow_a_rule_and_no_clock(monkeypatch):
     threads = 1
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     small, huge = (3 * 32 * 32, 700_000), (3 * 224 * 224, 32_000_000)
-    assert chunks._for_gradients(*small) == 3 * 2**24 // 700_000
+    assert chunks._for_gradients(*small) == 3 * 2**23 // 700_000
     assert chunks._for_gradients(*huge) == chunks.LEAST_IMAGES
     assert chunks._for_gradients(3 * 2048 * 2048, 10**9) == 1
-    assert chunks._for_gradients(784, 0) == chunks._for_gradients(784, 1000) == 128
+    assert chunks._for_gradients(784, 0) == chunks._for_gradients(784, 1000) == 64
     threads = 16
     assert chunks._for_gradients(*huge) == 2**28 // 32_000_000
     model, x = bridge.wrap(seeded(Plain)), images()
@@ -556,6 +556,23 @@ def test_incremental_occlusion_is_the_reference_on_a_trained_resnet20(resnet20):
     )
     assert details["engine"] == "incremental"
     assert 0.3 < details["multiply_adds"] < 0.75
+
+
+@pytest.mark.parametrize("pay", [True, False])
+def test_of_several_images_the_quicker_way_is_taken_and_kept(pay, monkeypatch, resnet20):
+    """Patches or whole images, as the clock says it once; a stated chunk size asks no clock."""
+    ticks = iter([0.0, 1.0, 2.0, 4.0] if pay else [0.0, 2.0, 4.0, 5.0])
+    monkeypatch.setattr("bridge.fused.occlusion.clock", lambda device: next(ticks))
+    model, x, labels = resnet20
+    model, x = model.astype(torch.float64), x[:6].double()
+    given = {"window": 8, "stride": 8}
+    engines = []
+    for _ in range(2):  # the second asks no more
+        engines.append(checked_occlusion(model, x, labels[:6], **given)["engine"])
+    whole = "whole images, batch norm folded, channels last"
+    assert engines == ["incremental" if pay else whole] * 2
+    with chunk_size(16):
+        assert checked_occlusion(model, x, labels[:6], **given)["engine"] == "incremental"
 
 
 def test_windows_that_change_nothing_are_skipped():

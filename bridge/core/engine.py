@@ -186,13 +186,15 @@ def _once(
     given = accepted(function, method.defaults, params)
     if implementation not in method.implementations():
         check_call(function, method, given)
-    images, classes = x.clone(), target.clone()
-    # Our own implementations take their hooks away again, and draw from torch alone.
-    known = model.known(x) if is_ours(method, function) else None
+    # Our own implementations write into no image, take their hooks away again, and draw from torch
+    # alone, or not at all.
+    ours = is_ours(method, function)
+    images, classes = (x, target) if ours else (x.clone(), target.clone())
+    known = model.known(x) if ours else None
     tidy = known is not None and known.tidy
     counting = session(model, tidy=tidy) if passes is None else nullcontext(passes)
     with (
-        seeded(seed, tidy=tidy),
+        nullcontext() if tidy and not method.random else seeded(seed, tidy=tidy),
         counting as counter,
         eagerly(model.module, when=bool(method.needs)),  # these hook modules inside
         watched(model.module, when=watch, kept=model.kept) as written,
@@ -208,6 +210,8 @@ def _once(
     output, details = parts(method, implementation, returned)
     check_output(method, implementation, x, params, output)
     output = output.detach()
+    if ours and output.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+        output = output.clone()  # the images themselves, which are nobody's to write into
     unsure = passes is None and counter.finite is not None and not bool(counter.finite)
     noticed = (
         *(not_finite_logits(method, implementation, model, x) if unsure else ()),

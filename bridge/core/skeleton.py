@@ -26,6 +26,7 @@ DICTIONARIES = (
     "_backward_pre_hooks",
 )
 
+PARTS = operator.attrgetter("_modules")
 SMALL = 2**22  # of weights; with more, it is the reading that takes the time
 
 
@@ -53,7 +54,7 @@ class Contents:
         self.values = self._now()
 
     def _now(self) -> list[Any]:
-        return list(chain.from_iterable(d.values() for d in self.dictionaries))
+        return list(chain.from_iterable(map(dict.values, self.dictionaries)))
 
     def unchanged(self) -> bool:
         """Whether they still do."""
@@ -100,16 +101,18 @@ class Skeleton:
         ]
         # Most of them are empty; the others are compared by the identity of what they hold.
         self.empty = [d for _, _, d in self.places if not d]
-        self.filled = [place for place in self.places if place[2]]
-        self.weights = Contents([d for _, name, d in self.filled if name in TENSORS])
-        self.others = Contents([d for _, name, d in self.filled if name not in TENSORS])
+        filled = [place for place in self.places if place[2]]
+        self.filled = [d for _, _, d in filled]
+        self.where = [inside for inside, _, _ in filled], [name for _, name, _ in filled]
+        self.weights = Contents([d for _, name, d in filled if name in TENSORS])
+        self.others = Contents([d for _, name, d in filled if name not in TENSORS])
         # Not module.parameters() and .buffers(), which take as long as all the rest here together.
         self.parameters: list[nn.Parameter] = _tensors(modules, "_parameters")
         self.buffers: list[Tensor] = _tensors(modules, "_buffers")
 
     def same_parts(self) -> bool:
         """Whether the module still consists of the same submodules."""
-        return [m._modules for m in self.modules] == self.children
+        return list(map(PARTS, self.modules)) == self.children
 
     def same_inside(self) -> bool:
         """Whether all attributes and all that the dictionaries hold is as it was.
@@ -124,7 +127,7 @@ class Skeleton:
         return (
             same
             and not any(self.empty)
-            and all(inside[name] is d for inside, name, d in self.filled)
+            and all(map(operator.is_, map(operator.getitem, *self.where), self.filled))
             and self.weights.unchanged()
             and self.others.unchanged()
         )

@@ -51,7 +51,7 @@ def frozen(module: nn.Module, *, tidy: bool = False) -> Iterator[nn.Module]:
     (True, True)
     """
     with turn():
-        before = _Modes(module) if tidy else _State(module)
+        before = _Modes(_modules(module)) if tidy else _State(module)
         try:
             before.freeze()
             yield module
@@ -63,54 +63,70 @@ def frozen(module: nn.Module, *, tidy: bool = False) -> Iterator[nn.Module]:
                 raise
 
 
-class _Modes:
-    """What `frozen` itself changes in a module: modes, in-place flags, gradients."""
+def _kept(module: nn.Module) -> Kept | None:
+    """What an adapter keeps of the user's module; None of another module."""
+    kept = module.__dict__.get("kept")
+    return kept if isinstance(kept, Kept) else None
 
-    def __init__(self, module: nn.Module) -> None:
-        # What an adapter knows of the user's module is kept; itself it is one module more.
-        self.kept = module.__dict__.get("kept")
-        if isinstance(self.kept, Kept):
-            inner: Any = module.module
-            self.skeletons = [Skeleton([module]), self.kept.skeleton(inner)]
-        else:
-            self.skeletons = [Skeleton(submodules(module))]
-        self.gradients = [
-            (p, p.requires_grad, p.grad) for s in self.skeletons for p in s.parameters
+
+def _modules(module: nn.Module) -> list[nn.Module]:
+    """The module and all in it, each once."""
+    kept = _kept(module)
+    if kept is None:
+        return submodules(module)
+    inner: Any = module.module
+    return [module, *kept.modules(inner)]
+
+
+class _Modes:
+    """What `frozen` sets in a module: evaluation mode, and no activations in place."""
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        there = list(modules)
+        self.training = [m for m in there if getattr(m, "training", False)]
+        self.inplace = [
+            (inside, inside["inplace"]) for inside in map(vars, there) if "inplace" in inside
         ]
 
     def freeze(self) -> None:
-        for skeleton in self.skeletons:
-            for m in skeleton.training:
-                m.training = False
-            for inside, value in skeleton.inplace:
-                if value is True:
-                    inside["inplace"] = False
-        for p, _, gradient in self.gradients:
-            if gradient is not None:
-                p.grad = None
+        for m in self.training:
+            m.training = False
+        for inside, value in self.inplace:
+            if value is True:
+                inside["inplace"] = False
 
     def put_back(self) -> None:
-        for skeleton in self.skeletons:
-            for inside, value in skeleton.inplace:
-                inside["inplace"] = value
-            for m in skeleton.training:
-                m.training = True
-        for p, requires_grad, gradient in self.gradients:
-            if p.requires_grad != requires_grad:
-                p.requires_grad_(requires_grad)
-            if p.grad is not gradient:
-                p.grad = gradient
+        for inside, value in self.inplace:
+            inside["inplace"] = value
+        for m in self.training:
+            m.training = True
 
 
 class _State(_Modes):
-    """Those, and what else may be changed inside: notes, parts, hooks, buffers."""
+    """Those, and what may be changed inside: gradients, notes, parts, hooks, buffers."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__(module)
+        # What an adapter knows of the user's module is kept; itself it is one module more.
+        self.kept = _kept(module)
+        if self.kept is None:
+            self.skeletons = [Skeleton(submodules(module))]
+        else:
+            inner: Any = module.module
+            self.skeletons = [Skeleton([module]), self.kept.skeleton(inner)]
+        super().__init__(m for s in self.skeletons for m in s.modules)
+        self.gradients = [
+            (p, p.requires_grad, p.grad) for s in self.skeletons for p in s.parameters
+        ]
         self.notes = [Notes(m.__dict__) for s in self.skeletons for m in s.plain if keeps_notes(m)]
         # Buffers are few and small beside the activations of one forward pass (running statistics
         # of batch norm), so that their values are copied.
         self.values = [s.flat.copy() for s in self.skeletons]
+
+    def freeze(self) -> None:
+        super().freeze()
+        for p, _, gradient in self.gradients:
+            if gradient is not None:
+                p.grad = None
 
     def same(self) -> bool:
         """Whether nothing of it was changed since."""
@@ -123,6 +139,11 @@ class _State(_Modes):
 
     def put_back(self) -> None:
         super().put_back()
+        for p, requires_grad, gradient in self.gradients:
+            if p.requires_grad != requires_grad:
+                p.requires_grad_(requires_grad)
+            if p.grad is not gradient:
+                p.grad = gradient
         self._put_back_modules()
         for skeleton, values in zip(self.skeletons, self.values, strict=True):
             if not skeleton.flat.unchanged(values):
@@ -135,7 +156,7 @@ class _State(_Modes):
         for skeleton in self.skeletons:
             if not skeleton.same_inside():
                 skeleton.put_back()
-                if isinstance(self.kept, Kept) and not skeleton.same_inside():
+                if self.kept is not None and not skeleton.same_inside():
                     self.kept.forget()
 
 

@@ -26,12 +26,13 @@ CPU_IMAGES, CPU_NUMBERS = 64, 2**21
 # Gradients on a CPU: as many images as make this many activations for each thread. With fewer, each
 # operation's fixed cost is not shared (ResNet-20 takes 1.3 times as long an image in chunks of 8 as
 # of 64, at one thread and more so at two); with more, memory is touched that is in no cache
-# (SqueezeNet at 224 pixels: 1.2 times in chunks of 32, ResNet-18: 1.2). A rule and no
-# measurement: chunks, memory and last bits are the same in every process with as many threads.
-ACTIVATIONS, MOST_ACTIVATIONS = 3 * 2**24, 2**28
+# (SqueezeNet at 224 pixels: 1.2 times in chunks of 32, ResNet-18: 1.2; ResNet-20 in chunks of 128:
+# 1.15, MobileNet-V3-small of 64: 1.1). A rule and no measurement: chunks, memory and last bits are
+# the same in every process with as many threads.
+ACTIVATIONS, MOST_ACTIVATIONS = 3 * 2**23, 2**28
 # The most images of such a chunk; and the least, where the images themselves are not huge: a large
 # network's weights are read again for every chunk.
-GRADIENT_IMAGES, LEAST_IMAGES = 128, 4
+GRADIENT_IMAGES, LEAST_IMAGES = 64, 4
 TRIES = 3
 GRADIENT = "gradient"
 # A larger chunk must save at least 3 % an image, which is more than the clock's noise, to be worth
@@ -67,6 +68,16 @@ def chunk_size(images: int) -> Iterator[None]:
         _fixed.reset(token)
 
 
+def fixed_size() -> int | None:
+    """The size that `chunk_size` states; None where sizes are measured."""
+    return _fixed.get()
+
+
+def largest(x: Tensor) -> int:
+    """The largest chunk of images like x that is ever tried without gradients."""
+    return _candidates(x[0].numel(), x.device)[-1]
+
+
 def chunks(
     model: ModelAdapter, x: Tensor, total: int, work: str, *, shape: Sequence[int] | None = None
 ) -> Iterator[slice]:
@@ -83,7 +94,7 @@ def chunks(
     key = (work, shape, x.dtype, device, torch.get_num_threads())
     times = _times.setdefault(model.module, {}).setdefault(key, {})
     done = 0
-    if fixed := _fixed.get():
+    if fixed := fixed_size():
         sizes = [fixed]
     elif work == GRADIENT and device.type == "cpu":
         sizes = [_for_gradients(math.prod(shape), model.facts(x).activations)]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bridge.core.facts import HALF
 from bridge.core.gradients import target_logits
 from bridge.core.shared import Shared
-from bridge.fused.chunks import chunks
+from bridge.core.timer import clock
+from bridge.fused.chunks import chunk_size, chunks, fixed_size, largest
 from bridge.fused.incremental import Incremental
 from bridge.fused.layers import Untraceable
 from bridge.fused.patches import Pair, cut
@@ -22,6 +25,10 @@ from bridge.fused.patches import Pair, cut
 # Above this share of the multiply-adds of whole passes, cutting and pasting rectangles costs more
 # than it saves.
 WORTHWHILE = 0.75
+# Images after the first that tell what takes less time.
+ASKED = 3
+# Whether patches do, for each module and kind of windows.
+_known: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
 # Folding batch norm and other kernels move a float32 logit by about 1e-6 of the largest; a wrong
 # trace by far more.
 TRUSTED = {torch.float64: 1e-9}
@@ -130,34 +137,82 @@ def _coverage(firsts: Sequence[int], length: int, side: int) -> Tensor:
 
 @torch.no_grad()
 def _follow(shared: Shared, windows: Windows, drops: Tensor) -> dict[str, Any]:
-    """Fill the drops through the traced network. The first image tells whether patches pay."""
+    """Fill the drops through the traced network, by patches or by whole images.
+
+    The first image tells whether patches pay, and of several the next three which takes less time:
+    many whole images at once make better use of a processor than many small rectangles.
+    """
     model = shared.model
     network = Incremental(model.module)
 
     def logits_of_whole(images: Tensor) -> Tensor:
         return network.dense(model.normalised(images))
 
+    @cache
+    def clean() -> Tensor:
+        parts = chunks(model, shared.x, len(shared.x), "whole windows")
+        logits = torch.cat([logits_of_whole(shared.x[part]) for part in parts])
+        _check_same(logits, shared["logits"])
+        return logits
+
+    def whole(images: list[int]) -> None:
+        some = torch.isin(windows.todo[:, 0], torch.tensor(images))
+        todo = replace(windows, todo=windows.todo[some])
+        _cover_whole_images(shared, todo, logits_of_whole, clean(), drops)
+
+    patches = partial(_cover_patches, shared, windows, network, drops)
     one = windows.covered(windows.todo[len(windows.todo) // 2][None])
     _check_same(logits_of_whole(one), model(one))
-    first, *others = windows.todo[:, 0].unique().tolist()
-    share = _cover_patches(shared, windows, network, first, drops, most=WORTHWHILE)
-    if share <= WORTHWHILE:
-        for image in others:
-            share = _cover_patches(shared, windows, network, image, drops)
+    first, *left = windows.todo[:, 0].unique().tolist()
+    share = patches(first, most=WORTHWHILE)
+    if share > WORTHWHILE:
+        pay, left = False, [first, *left]
+    else:
+        pay, left = _asked(
+            shared.x, windows, left, patches, whole, _known.setdefault(model.module, {})
+        )
+    if pay:
+        for image in left:
+            share = patches(image)
         return {"engine": "incremental", "multiply_adds": round(share, 3)}
-    parts = chunks(model, shared.x, len(shared.x), "whole windows")
-    clean = torch.cat([logits_of_whole(shared.x[part]) for part in parts])
-    _check_same(clean, shared["logits"])
-    _cover_whole_images(shared, windows, logits_of_whole, clean, drops)
+    whole(left)
     return {"engine": "whole images, batch norm folded, channels last"}
+
+
+def _asked(
+    x: Tensor,
+    windows: Windows,
+    images: list[int],
+    patches: Callable[[int], float],
+    whole: Callable[[list[int]], None],
+    known: dict[Any, bool],
+) -> tuple[bool, list[int]]:
+    """Whether patches take less time than whole images, and the images that are left.
+
+    The clock is asked once a kind of windows, so that later calls give the same bits; and not where
+    chunks of a stated size have to give them in every process.
+    """
+    key = (windows.size, tuple(x.shape[1:]), x.dtype, x.device, torch.get_num_threads())
+    if fixed_size() or key in known or len(images) <= ASKED:
+        return fixed_size() is not None or known.get(key, True), images
+    one, two, three, *left = images
+    start = clock(x.device)
+    patches(one)
+    took = clock(x.device) - start
+    with chunk_size(largest(x)):
+        whole([two])  # sets up its kernels
+        start = clock(x.device)
+        whole([three])
+        known[key] = took <= clock(x.device) - start
+    return known[key], left
 
 
 def _cover_patches(
     shared: Shared,
     windows: Windows,
     network: Incremental,
-    image: int,
     drops: Tensor,
+    image: int,
     *,
     most: float = math.inf,
 ) -> float:

@@ -78,8 +78,8 @@ def compare(
     first, never the results.
 
     Times are medians of `repeats` on the sample, in turns, after a first call of each. An
-    implementation is not timed again once it has taken `timing_seconds`, nor at all where its first
-    call took three times that.
+    implementation is not timed again once it has taken `timing_seconds`; where its first call took
+    that long, it is the time itself.
 
     What raises becomes a row of `failures`. Ctrl-C ends it with all that is finished, and
     `.finished` is False; a second one, while the tables are filled, ends it at once. What ends

@@ -21,10 +21,8 @@ from bridge.core.wide import wide
 from bridge.study.interruption import end_if_asked
 from bridge.tables import Cell, failure
 
-# A first call sets up kernels and memory in some ten milliseconds: little beside so many times
-# what is enough.
-LONG = 3.0
-# Seconds: shorter calls are timed again, since what else a machine does is of that size.
+# Seconds: shorter calls are timed again, since what else a machine does is of that size, and what
+# a first call sets up (kernels, memory: up to ten milliseconds).
 SHORT = 0.05
 
 
@@ -142,8 +140,8 @@ def measure(
             failures.append(failure(trial.method.name, name, "run", error))
             continue
         failures += run.noticed
-        # A first call that takes long is a fair measurement itself, unless it imported the library.
-        long = name in warm and run.seconds >= LONG * timing.enough
+        # A first call that takes long is the measurement itself, unless it imported the library.
+        long = name in warm and run.seconds >= timing.enough
         seconds[name] = [run.seconds] if long else []
         kept = replace(run, output=run.output.cpu())
         cells.append(Cell(trial.method, name, trial.epsilon, kept, seconds[name], trial.images))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from bridge.core.model import ModelAdapter
 from bridge.core.types import Agreement, Failure, Run, Unsupported
 
 Key = tuple[str, str, float | None]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Evidence:
     `params` are all parameters of each method, without its epsilons. Not `labelled`: `labels` are
     the model's own predictions. `metrics` are those of the maps, with their parameters. `failures`
     says what could not be had; a table adds what it could not compute. `stopped` says who ended it
-    early. `found` holds what one table computed and another needs too.
+    early. `found` holds what one table computed and another needs too, or the same one again: of a
+    part, which is kept as it goes, and of the whole.
     """
 
     model: ModelAdapter
@@ -120,6 +122,14 @@ class Evidence:
             output = self.chosen(method)
             if output is not None and output.ndim == 4 and bool(output.isfinite().all()):
                 found[method] = output
+        return found
+
+    def once(self, what: str, cell: Cell, compute: Callable[[], Found]) -> Found:
+        """What is computed of a cell under this name, now or before."""
+        known = self.found.setdefault(what, {})
+        if id(cell) not in known:
+            known[id(cell)] = cell, compute()  # the cell too, so that no other has its id
+        found: Found = known[id(cell)][1]
         return found
 
     def failed(self, method: str, implementation: str, stage: str, error: BaseException) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
+from bridge.core.types import Score
 from bridge.metrics.attack import audit
 from bridge.tables import (
     Cell,
@@ -72,16 +74,7 @@ def rows(evidence: Evidence) -> Iterator[dict[str, Any]]:
 
 
 def _row(evidence: Evidence, cell: Cell) -> dict[str, Any]:
-    x, labels = evidence.batch(cell)
-    score = audit(
-        evidence.model,
-        x,
-        labels,
-        cell.run.output.to(x.device),
-        epsilon=cell.epsilon,
-        norm=cell.method.norm,
-        targeted=bool(cell.run.params.get("targeted")),
-    )
+    score = evidence.once("score", cell, partial(_score, evidence, cell))
     return {
         "method": cell.method.name,
         "implementation": cell.implementation,
@@ -90,6 +83,19 @@ def _row(evidence: Evidence, cell: Cell) -> dict[str, Any]:
         **asdict(score),
         "labels": "given" if evidence.labelled else "predicted",
     }
+
+
+def _score(evidence: Evidence, cell: Cell) -> Score:
+    x, labels = evidence.batch(cell)
+    return audit(
+        evidence.model,
+        x,
+        labels,
+        cell.run.output.to(x.device),
+        epsilon=cell.epsilon,
+        norm=cell.method.norm,
+        targeted=bool(cell.run.params.get("targeted")),
+    )
 
 
 @attacks.viewed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -37,7 +38,9 @@ def rows(evidence: Evidence) -> Iterator[dict[str, Any]]:
     for cell in evidence.of("attack"):
         places = every if cell.images is None else cell.images
         try:
-            yield from _of(evidence, cell.key, cell.run.output.to(evidence.x.device), places)
+            images = cell.run.output.to(evidence.x.device)
+            said = partial(_of, evidence, cell.key, images, places)
+            yield from evidence.once("predicted", cell, said)
         except Exception as error:
             evidence.failed(cell.method.name, cell.implementation, "predictions", error)
 

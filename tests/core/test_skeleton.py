@@ -153,4 +153,6 @@ def test_the_second_run_does_not_walk_the_model_again(monkeypatch):
         lambda self, modules: walks.append(len(modules)) or build(self, modules),
     )
     bridge.run("saliency", model, images(), LABELS)
+    assert walks == []
+    bridge.run("saliency", model, images(), LABELS, implementation="captum")
     assert walks == [1]  # the adapter's own module
