@@ -30,7 +30,7 @@ BAR = 1.05
 COUNTS = ("n_steps", "n_samples", "steps")
 LONGEST, FEWEST = 3.0, 4
 ENOUGH = 6.0  # seconds a cell
-MORE = 4  # times as many rounds again, while the bar lies between the quartiles
+MORE = 2  # times as many rounds again, while the bar lies between the quartiles
 
 
 def grid(
