@@ -12,8 +12,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from bridge.attributions._path import quadrature
 from bridge.core.engine import session
-from bridge.core.gradients import input_gradient, predict, target_logits
+from bridge.core.gradients import predict, target_logits
 from bridge.core.model import ModelAdapter
 from bridge.core.norms import per_image, project_linf
 from bridge.core.parameters import Domain, check_positive, check_seed, check_whole
@@ -57,11 +58,14 @@ def attack_explanation(
     share: float = 0.02,
     towards: Tensor | None = None,
     beta: float = BETA,
+    n_steps: int | None = None,
     seed: int = 0,
 ) -> ExplanationAttack:
     """max D(map(x + d)) over |d|_inf <= epsilon with the predicted class unchanged.
 
-    The map is |d logit_t / d x| summed over channels and scaled to sum 1. D by `goal`: "top_k",
+    The map is |d logit_t / d x| summed over channels and scaled to sum 1; with `n_steps` it is that
+    of integrated gradients from black with so many Gauss-Legendre steps, each of which takes a pass
+    and its memory. D by `goal`: "top_k",
     minus its sum over the `share` most important pixels; "mass_centre", how far its centre moves
     (both Ghorbani et al. 2019, arXiv:1710.10547); "target_map", minus its squared distance to the
     map `towards` (n, h, w) (Dombrowski et al. 2019, arXiv:1906.07983). "random_sign", noise of the
@@ -77,6 +81,8 @@ def attack_explanation(
     if (towards is None) == (goal == "target_map"):
         raise ValueError('towards (n, h, w) is the map to reach: give it with goal="target_map"')
     check_whole("steps", steps, 1)
+    if n_steps is not None:
+        check_whole("n_steps", n_steps, 1)
     check_positive("beta", beta)
     Domain(low=0, high=1).check("share", share)
     Domain(low=0).check("epsilon", epsilon)
@@ -89,9 +95,9 @@ def attack_explanation(
             raise ValueError(f"towards has shape {tuple(towards.shape)}, expected {shape}")
         with seeded(seed), session(adapter):
             best = _attacked(
-                adapter, images, classes, goal, epsilon, steps, size, share, towards, beta
+                adapter, images, classes, goal, epsilon, steps, size, share, towards, beta, n_steps
             )
-            before, after = (_map(adapter, each, classes) for each in (images, best))
+            before, after = (_map(adapter, each, classes, n_steps) for each in (images, best))
     k = max(1, round(share * before[0].numel()))
     return ExplanationAttack(
         best,
@@ -115,10 +121,11 @@ def _attacked(
     share: float,
     towards: Tensor | None,
     beta: float,
+    n_steps: int | None,
 ) -> Tensor:
     """Of all iterates that keep their class the one whose map moved the most, image by image."""
     low, high = model.bounds
-    before, predicted = _map(model, x, target), predict(model, x)
+    before, predicted = _map(model, x, target, n_steps), predict(model, x)
     most = top_k(before, max(1, round(share * before[0].numel())))
 
     def moved(map_: Tensor) -> Tensor:
@@ -139,9 +146,10 @@ def _attacked(
             # The centre has no gradient where it stands still: a first step of noise moves it.
             if torch.equal(current, x):
                 current = (x + size * torch.randn_like(x).sign()).clamp(low, high)
-            current = current + size * _gradient(smooth, current, target, moved).sign()
+            direction = _gradient(smooth, current, target, moved, n_steps).sign()
+            current = current + size * direction
         current = project_linf(current, x, epsilon).clamp(low, high)
-        now = moved(_map(model, current, target))
+        now = moved(_map(model, current, target, n_steps))
         kept = predict(model, current) == predicted
         better = kept & ((now > score) | (goal == "random_sign"))
         best = torch.where(per_image(better, x), current, best)
@@ -149,22 +157,39 @@ def _attacked(
     return best
 
 
-def _map(model: ModelAdapter, x: Tensor, target: Tensor) -> Tensor:
-    """|d logit_t / d x| summed over channels, (n, h, w), scaled to sum 1 (0 stays 0)."""
-    return _scaled(input_gradient(model, x, target))
+def _map(model: ModelAdapter, x: Tensor, target: Tensor, n_steps: int | None) -> Tensor:
+    """|attribution| summed over channels, (n, h, w), scaled to sum 1 (0 stays 0)."""
+    return _scaled(_attribution(model, x.detach().requires_grad_(), target, n_steps).detach())
 
 
-def _scaled(gradient: Tensor) -> Tensor:
-    summed = gradient.abs().sum(1)
+def _attribution(
+    model: ModelAdapter, x: Tensor, target: Tensor, n_steps: int | None, *, again: bool = False
+) -> Tensor:
+    """d logit_t / d x, or integrated gradients from 0; with `again` it has a gradient itself."""
+
+    def gradient(images: Tensor) -> Tensor:
+        chosen = target_logits(model(images), target).sum()
+        return torch.autograd.grad(chosen, images, create_graph=again)[0]
+
+    if n_steps is None:
+        return gradient(x)
+    points, weights = quadrature("gausslegendre", n_steps)
+    total = sum(w * gradient(p * x) for p, w in zip(points, weights, strict=True))
+    return x * total
+
+
+def _scaled(attribution: Tensor) -> Tensor:
+    summed = attribution.abs().sum(1)
     total = summed.sum((1, 2), keepdim=True)
     return summed / torch.where(total > 0, total, 1.0)
 
 
-def _gradient(smooth: ModelAdapter, x: Tensor, target: Tensor, moved: Any) -> Tensor:
+def _gradient(
+    smooth: ModelAdapter, x: Tensor, target: Tensor, moved: Any, n_steps: int | None
+) -> Tensor:
     """d D / d x by two backward passes; 0 where the map is the same everywhere (a linear model)."""
     x = x.detach().requires_grad_()
-    chosen = target_logits(smooth(x), target).sum()
-    (first,) = torch.autograd.grad(chosen, x, create_graph=True)
+    first = _attribution(smooth, x, target, n_steps, again=True)
     if not first.requires_grad:
         return torch.zeros_like(x)
     (second,) = torch.autograd.grad(moved(_scaled(first)).sum(), x, allow_unused=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pickle
 import struct
 import zlib
 from pathlib import Path
@@ -13,8 +15,9 @@ import torch
 from PIL import Image
 
 import bridge
+from bridge.load.in_turn import InTurn
 from bridge.load.names_of_files import FileNames
-from bridge.load.sampling import some_of
+from bridge.load.sampling import ranks, some_of
 
 SIDE = 28
 
@@ -123,15 +126,61 @@ def test_an_index_of_many_files_is_quick_and_small(tmp_path: Path) -> None:
     assert data.where(3) == str(tmp_path / "b" / "1.png")
 
 
-def test_a_million_names_take_some_tens_of_megabytes() -> None:
+def test_the_memory_of_names_does_not_grow_with_their_number() -> None:
     import tracemalloc
 
-    tracemalloc.start()
-    names = FileNames(f"n01440764/ILSVRC2012_val_{k:08}.JPEG" for k in range(100_000))
-    size, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert size < 6e6  # of 100,000
-    assert names[99_999] == "n01440764/ILSVRC2012_val_00099999.JPEG"
+    def kept(count: int) -> tuple[int, FileNames]:
+        tracemalloc.start()
+        names = FileNames(f"n01440764/ILSVRC2012_val_{k:08}.JPEG" for k in range(count))
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return size, names
+
+    (few, _), (many, names) = kept(100_000), kept(400_000)
+    assert few < 3e6
+    assert many < 3e6
+    for k in (0, 1, 27_593, 27_594, 399_998, 399_999):  # also across the end of what is in memory
+        assert names[k] == f"n01440764/ILSVRC2012_val_{k:08}.JPEG"
+    with pytest.raises(IndexError):
+        names[400_000]
+    names.extend(["last.png"])
+    assert names[400_000] == "last.png"
+    assert pickle.loads(pickle.dumps(names))[400_000] == "last.png"
+    # Other processes read at places of their own.
+    context = multiprocessing.get_context("fork")
+    said = context.Queue()
+
+    def read(k: int) -> None:
+        said.put(
+            [names[k] for _ in range(2000)] == [f"n01440764/ILSVRC2012_val_{k:08}.JPEG"] * 2000
+        )
+
+    children = [context.Process(target=read, args=(k,)) for k in (5, 200_000)]
+    for child in children:
+        child.start()
+    assert [said.get(timeout=60) for _ in children] == [True, True]
+    for child in children:
+        child.join()
+
+
+@pytest.mark.parametrize("counts", [[3], [0, 0], [1, 3, 0, 2], [5, 5, 5], [2, 7, 7, 1, 4]])
+def test_classes_take_turns_as_sorting_by_rank_and_class_would_have_them(counts) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    expected = np.lexsort((labels, ranks(labels)))
+    order, firsts = InTurn(counts), np.cumsum([0, *counts])
+    found = [firsts[of] + rank for of, rank in (order[k] for k in range(len(order)))]
+    assert found == expected.tolist()
+
+
+def test_folders_that_mean_one_class_share_its_turns(tmp_path: Path) -> None:
+    for name, count in {"tabby": 1, "cat": 2, "dog": 2}.items():
+        (tmp_path / name).mkdir()
+        for k in range(count):
+            (tmp_path / name / f"{k}.png").touch()
+    data = bridge.load_data(f"folder:{tmp_path}", class_names=["dog", "tabby, cat"])
+    assert data.label is not None
+    told = [(Path(data.where(k)).parent.name, data.label(k)) for k in range(len(data))]
+    assert told == [("dog", 0), ("cat", 1), ("dog", 0), ("cat", 1), ("tabby", 1)]
 
 
 def test_a_balanced_choice_has_as_many_of_each_class() -> None:

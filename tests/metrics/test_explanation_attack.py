@@ -81,6 +81,31 @@ def test_maps_are_probabilities_and_their_figures_are_what_they_say():
         assert found.top_k[i] == len(first & second) / found.k
 
 
+def test_integrated_gradients_are_attacked_themselves(world):
+    """Their own map moves further than when the gradient's is what is attacked, or under noise."""
+    model, x, labels = world
+    given = {"epsilon": 8 / 255, "steps": 20}
+    itself = attack_explanation(model, x, labels, n_steps=8, **given)
+    integrated = bridge.run("integrated_gradients", model, x, labels, n_steps=8).output.abs().sum(1)
+    expected = integrated / integrated.sum((1, 2), keepdim=True)
+    assert torch.allclose(itself.before, expected, rtol=1e-3, atol=1e-7)
+    assert torch.equal(predict(model, itself.images), predict(model, x))
+    noise = attack_explanation(model, x, labels, n_steps=8, goal="random_sign", **given)
+    others = attack_explanation(model, x, labels, **given).images
+    moved = bridge.run("integrated_gradients", model, others, labels, n_steps=8).output.abs().sum(1)
+    kept = [m.flatten().topk(itself.k).indices for m in (expected[0], moved[0])]
+    assert itself.top_k.mean() < 0.8 * noise.top_k.mean()
+    assert itself.top_k[0] < len(set(kept[0].tolist()) & set(kept[1].tolist())) / itself.k
+
+
+def test_one_step_at_the_end_of_the_path_is_the_images_times_the_gradients_at_half():
+    model, x = bridge.wrap(seeded(Plain).double()), images(3).double()
+    found = attack_explanation(model, x, [0, 1, 2], goal="random_sign", epsilon=0.0, n_steps=1)
+    half = bridge.run("saliency", model, x / 2, [0, 1, 2]).output
+    expected = (x * half).sum(1)  # Gauss-Legendre's one point is 1/2
+    assert torch.allclose(found.before, expected / expected.sum((1, 2), keepdim=True), rtol=1e-9)
+
+
 def test_what_makes_no_sense_is_refused():
     model, x = bridge.wrap(seeded(Plain)), images(3)
     for expected, how in [
@@ -89,6 +114,7 @@ def test_what_makes_no_sense_is_refused():
         ("towards", {"towards": torch.rand(3, 12, 12)}),
         ("towards has shape", {"goal": "target_map", "towards": torch.rand(2, 12, 12)}),
         ("steps", {"steps": 0}),
+        ("n_steps", {"n_steps": 0}),
         ("share", {"share": 2.0}),
         ("epsilon", {"epsilon": -0.1}),
     ]:

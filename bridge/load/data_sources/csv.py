@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv as library
-import io
 import os
 import re
+from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.load.data import ImageData, Request, data_source
 from bridge.load.images import Pixels, in_colour, read_image
 from bridge.load.labels import numbered
+from bridge.load.names_of_files import FileNames
 
 PATH_NAMES = ("path", "file", "filename", "file_name", "filepath", "image", "image_path")
 LABEL_NAMES = ("label", "class", "class_name", "target", "wnid", "synset", "category", "name")
@@ -24,42 +26,53 @@ def csv(request: Request) -> ImageData:
     Without class names, labels that are all numbers stay what they are.
     """
     table = request.path
-    rows = _rows(table)
-    columns = _columns(rows[0][1], table) if rows else None
-    pairs = [_pair(table, row, columns) for row in (rows[1:] if columns else rows)]
-    texts = [text for _, text in pairs]
+    # Of a million rows neither paths nor labels are kept as a million objects.
+    paths, classes, numbers = FileNames(), array("L"), dict[str, int]()
+    for path, text in _pairs(table):
+        paths.extend([str(path)])
+        classes.append(numbers.setdefault(text, len(numbers)))
+    texts = list(numbers)
     if request.class_names is None and all(re.fullmatch("[0-9]{1,9}", text) for text in texts):
         number, class_names = {text: int(text) for text in texts}, None
     else:
         number, class_names = numbered(texts, request.class_names, str(table))
 
+    def label(index: int) -> int:
+        return number[texts[classes[index]]]
+
     def read(index: int) -> tuple[Pixels, int]:
-        path, text = pairs[index]
-        return in_colour(read_image(path)), number[text]
+        return in_colour(read_image(Path(paths[index]))), label(index)
 
     return ImageData(
-        request.source,
-        len(pairs),
-        read,
-        class_names,
-        name=lambda index: str(pairs[index][0]),
-        label=lambda index: number[pairs[index][1]],
+        request.source, len(paths), read, class_names, name=paths.__getitem__, label=label
     )
 
 
-def _rows(table: Path) -> list[tuple[int, list[str]]]:
+def _pairs(table: Path) -> Iterator[tuple[Path, str]]:
+    """The image and the label of each row."""
+    columns: tuple[int, int] | None = None
+    for number, row in enumerate(_rows(table)):
+        if number == 0 and (columns := _columns(row[1], table)):
+            continue
+        yield _pair(table, row, columns)
+
+
+def _rows(table: Path) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, with their line numbers."""
     if not os.path.isfile(table):
         raise ValueError(f"{table} is not a file")
     try:
-        text = table.read_text(encoding="utf-8-sig")
-        first = text.lstrip().partition("\n")[0]
-        delimiter = next((mark for mark in ",;\t" if mark in first), ",")
-        reader = library.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            first = next((line for line in file if line.strip()), "")
+            delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+            file.seek(0)
+            reader = library.reader(file, delimiter=delimiter, strict=True)
+            for row in reader:
+                cells = [cell.strip() for cell in row]
+                if any(cells):
+                    yield reader.line_num, cells
     except (OSError, UnicodeDecodeError, library.Error) as error:
         raise ValueError(f"{table} is not a readable table, UTF-8 text ({error})") from error
-    return [(line, row) for line, row in rows if any(row)]
 
 
 def _columns(header: list[str], table: Path) -> tuple[int, int] | None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from bridge.load.data import ImageData, Request, data_source
 from bridge.load.images import SUFFIXES, Pixels, in_colour, read_image
+from bridge.load.in_turn import InTurn
 from bridge.load.labels import numbered
 from bridge.load.names_of_files import FileNames
-from bridge.load.sampling import ranks
 
 SPLITS = {"train", "training", "val", "valid", "validation", "test"}
 
@@ -56,33 +53,61 @@ def folder(request: Request) -> ImageData:
     number, class_names = numbered(list(counts), request.class_names, str(root))
     if request.class_names is None:
         _warn_of_order(number, counts)
-    numbers = np.array([number[name] for name in counts], dtype=np.int32)
-    return _of_files(request, names, numbers.repeat(list(counts.values())), class_names)
+    classes = _Classes(list(counts.values()), [number[name] for name in counts])
+    return _of_files(request, names, classes, class_names)
+
+
+class _Classes:
+    """Whose turn it is: images stand folder after folder, and classes take turns.
+
+    `counts` are the images of each folder, `numbers` their classes; two folders may be of one.
+    """
+
+    def __init__(self, counts: Sequence[int], numbers: Sequence[int]) -> None:
+        self._counts = counts
+        self._firsts = list(itertools.accumulate(counts, initial=0))
+        self._numbers = sorted(set(numbers))
+        self._folders: dict[int, list[int]] = {number: [] for number in self._numbers}
+        for folder, number in enumerate(numbers):
+            self._folders[number].append(folder)
+        self._order = InTurn(
+            [sum(counts[folder] for folder in self._folders[n]) for n in self._numbers]
+        )
+
+    def label(self, index: int) -> int:
+        """The class of the image whose turn is this one."""
+        return self._numbers[self._order[index][0]]
+
+    def place(self, index: int) -> int:
+        """Where its name stands."""
+        turn, rank = self._order[index]
+        for folder in self._folders[self._numbers[turn]]:
+            if rank < self._counts[folder]:
+                return self._firsts[folder] + rank
+            rank -= self._counts[folder]
+        raise IndexError(index)
 
 
 def _of_files(
     request: Request,
     names: FileNames,
-    labels: npt.NDArray[Any] | None,
+    classes: _Classes | None,
     class_names: tuple[str, ...] | None,
 ) -> ImageData:
     root = str(request.path)
-    order = None if labels is None else _in_turn(labels)
-
-    def place(index: int) -> int:
-        return index if order is None else int(order[index])
 
     def path(index: int) -> str:
-        return os.path.join(root, names[place(index)])
+        return os.path.join(root, names[index if classes is None else classes.place(index)])
 
     def label(index: int) -> int | None:
-        return None if labels is None else int(labels[place(index)])
+        return None if classes is None else classes.label(index)
 
     def read(index: int) -> tuple[Pixels, int | None]:
         return in_colour(read_image(Path(path(index)))), label(index)
 
     shown = class_names or request.class_names
-    return ImageData(request.source, len(names), read, shown, labels is not None, path, label=label)
+    labelled = classes is not None
+    return ImageData(request.source, len(names), read, shown, labelled, path, label=label)
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
@@ -146,8 +171,3 @@ def _warn_of_order(number: dict[str, int], counts: dict[str, int]) -> None:
             f"the folder {empty[0]!r} holds no images, and still is class {number[empty[0]]}",
             stacklevel=4,
         )
-
-
-def _in_turn(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The first image of every class, then the second, ...; of one class in the order of names."""
-    return np.lexsort((labels, ranks(labels))).astype(np.int32)
